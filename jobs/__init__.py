@@ -1,0 +1,1 @@
+"""The kernel: what a job is and where it rests. Imports neither `api` nor `worker`."""

@@ -1,0 +1,93 @@
+"""Every error that Podium can name: one hierarchy, a stable code each.
+
+`code` is part of the API and never changes its meaning; `message` is fit for the caller's eyes;
+`retryable` says whether the same request may go well later. HTTP statuses are given in `api/problems`.
+"""
+
+from typing import ClassVar
+
+
+class PodiumError(Exception):
+    """Base of all. `field` is the JSON path of the offending input, if there is one."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class InvalidRequest(PodiumError):
+    """The input can't be accepted as it is."""
+
+    code = "invalid_request"
+
+
+class UnknownModel(PodiumError):
+    """No profile has that name, or this installation does not serve it."""
+
+    code = "unknown_model"
+
+
+class CallbackForbidden(PodiumError):
+    """The callback's target may not be called from here."""
+
+    code = "callback_forbidden"
+
+
+class TooLarge(PodiumError):
+    """A limit of `settings.limits` is exceeded."""
+
+    code = "too_large"
+
+
+class Unauthorized(PodiumError):
+    """No key, or a wrong one."""
+
+    code = "unauthorized"
+
+
+class JobNotFound(PodiumError):
+    """No such job, or not this key's."""
+
+    code = "job_not_found"
+
+
+class StoreUnavailable(PodiumError):
+    """Redis can't be reached, or refuses writes."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class QueryTooLong(PodiumError):
+    """Instruction and query alone fill the model's window: no document would fit."""
+
+    code = "query_too_long"
+
+
+class ScoringFailed(PodiumError):
+    """The engine answered with something that is not a score."""
+
+    code = "scoring_failed"
+
+
+class EngineDied(PodiumError):
+    """The engine ended while it held the job. The job itself may be innocent."""
+
+    code = "engine_died"
+    retryable = True
+
+
+class Poisoned(PodiumError):
+    """The job's worker died or lost its lease too many times in a row."""
+
+    code = "poison"
+
+
+class ConfigurationError(PodiumError):
+    """Settings or a model profile can't be used; the message says what to change."""
+
+    code = "configuration"

@@ -1,0 +1,39 @@
+"""Every Redis key of Podium, and who ends it.
+
+| key | type | holds | ended by |
+|---|---|---|---|
+| podium:job:{id} | hash | state, numbers, times, work, result or error | TTL result_ttl, set when the job ends |
+| podium:queued:{model}:{lane} | zset | waiting ids by creation time (ms) | leaves on claim or end |
+| podium:running | zset | running ids by the end of their lease (ms) | leaves on finish, release or reclaim |
+| podium:unannounced | zset | ids without a doorbell, by time (ms) | leaves when announced or claimed |
+| podium:lanes | set | the names of all queued zsets ever used | a few entries, kept |
+| podium:callback:{id} | hash | body, target, state, attempts | TTL callback.record_ttl |
+| podium:callbacks | zset | ids of callbacks by the time of their next attempt (ms) | leaves when settled |
+| podium:workers:{name} | string | what a live worker serves, as JSON | TTL, renewed by its heartbeat |
+| podium:events | channel | id of each job whose state changed | - |
+
+Celery's own keys (queues `score.{model}.{lane}` and `callbacks`, bindings) are not listed: kombu owns them.
+"""
+
+RUNNING = "podium:running"
+UNANNOUNCED = "podium:unannounced"
+LANES = "podium:lanes"
+CALLBACKS = "podium:callbacks"
+EVENTS = "podium:events"
+WORKERS = "podium:workers:"
+
+
+def job(job_id: str) -> str:
+    return f"podium:job:{job_id}"
+
+
+def queued(model: str, lane: str) -> str:
+    return f"podium:queued:{model}:{lane}"
+
+
+def callback(job_id: str) -> str:
+    return f"podium:callback:{job_id}"
+
+
+def worker(name: str) -> str:
+    return f"{WORKERS}{name}"

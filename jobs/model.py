@@ -1,0 +1,154 @@
+"""The values that travel: a job, its documents, its result. All frozen; JSON in and out by pydantic."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.states import CallbackState, JobState
+
+
+class Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lane(StrEnum):
+    INTERACTIVE = "interactive"  # somebody waits for it
+    BULK = "bulk"  # nobody does
+
+
+class DocumentStatus(StrEnum):
+    OK = "ok"
+    TRUNCATED = "truncated"  # only its beginning was read
+    FAILED = "failed"  # it has no score; `code` says why
+
+
+class Document(Value):
+    text: str
+    id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class CallbackTarget(Value):
+    """Where to tell that a job has ended."""
+
+    url: str
+    include_result: bool = False
+
+
+class Work(Value):
+    """What a caller asked for: the part of a job that the engine needs. Erased when the job ends."""
+
+    query: str
+    documents: tuple[Document, ...]
+    instruction: str | None = None
+    top_n: int | None = None
+    return_documents: bool = False
+    metadata: dict[str, Any] | None = None
+
+
+class NewJob(Value):
+    """A job that is validated and not yet stored."""
+
+    id: str
+    owner: str
+    model: str
+    lane: Lane
+    work: Work
+    result_ttl: timedelta
+    callback: CallbackTarget | None = None
+
+
+class RankedDocument(Value):
+    """One document's place in the ranking. `index` is its place in the request."""
+
+    index: int
+    relevance_score: float | None
+    status: DocumentStatus = DocumentStatus.OK
+    code: str | None = None
+    tokens: int = 0
+    id: str | None = None
+    document: Document | None = None
+
+
+class Provenance(Value):
+    """What made the scores. Results with equal provenance are comparable."""
+
+    model: str
+    source: str
+    score: str = Field(description="kind of score: probability, cosine or logit")
+    template_hash: str
+    instruction: str | None
+    dtype: str
+    engine: str
+    engine_version: str
+    worker: str
+    attempt: int
+
+
+class Timings(Value):
+    """Where a job's time went, in seconds."""
+
+    queued: float
+    tokenize: float
+    engine: float
+    total: float
+
+
+class Usage(Value):
+    total_tokens: int
+    documents: int
+
+
+class Result(Value):
+    results: tuple[RankedDocument, ...]
+    usage: Usage
+    provenance: Provenance
+    timings: Timings
+    warnings: tuple[str, ...] = ()
+
+
+class Failure(Value):
+    """Why a job has no result."""
+
+    code: str
+    message: str
+
+
+class Job(Value):
+    """A stored job, as a reader sees it. Times are Unix seconds by Redis' clock."""
+
+    id: str
+    owner: str
+    state: JobState
+    model: str
+    lane: Lane
+    total: int
+    scored: int = 0
+    generation: int = 0
+    attempts: int = 0
+    created_at: float
+    announced_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    metadata: dict[str, Any] | None = None
+    result: Result | None = None
+    error: Failure | None = None
+    callback_state: CallbackState | None = None
+
+
+class Claim(Value):
+    """The right to work on a job: every later write names its generation."""
+
+    job_id: str
+    owner: str
+    model: str
+    lane: Lane
+    generation: int
+    attempts: int
+    queued_for: float = Field(description="seconds from acceptance to this claim")
+    claimed_at: float
+    result_ttl: timedelta
+    work: Work
+    callback: CallbackTarget | None = None

@@ -1,0 +1,79 @@
+"""The doorbell: Celery's app, its queues, and `announce`. A message carries a job's id and nothing else.
+
+Losing a message loses nothing: jobs rest in the store, and the sweeper rings again. That is why messages
+are acknowledged early, and why Celery's results, retries, time limits and revokes are not used.
+"""
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+from redis import Redis
+
+from jobs.errors import StoreUnavailable
+from jobs.model import Lane
+from jobs.settings import Settings
+
+SCORE = "podium.score"
+DELIVER = "podium.deliver"
+CALLBACKS = "callbacks"
+
+
+def queue_name(model: str, lane: Lane) -> str:
+    return f"score.{model}.{lane.value}"
+
+
+def make_app(settings: Settings) -> Celery:
+    """The Celery app of a process. It connects when first used."""
+    app = Celery("podium", broker=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=True,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        task_send_sent_event=True,
+        task_track_started=True,
+        task_create_missing_queues=False,
+        task_queues=[
+            *(Queue(queue_name(model, lane)) for model in settings.served for lane in Lane),
+            Queue(CALLBACKS),
+        ],
+        task_default_queue=CALLBACKS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=5,
+        broker_transport_options={"socket_connect_timeout": 5, "retry_on_timeout": True},
+        enable_utc=True,
+    )
+    return app
+
+
+class Doorbell:
+    """Publishes ids. `StoreUnavailable` when the broker can't be reached."""
+
+    def __init__(self, app: Celery, redis: Redis) -> None:
+        self._app = app
+        self._redis = redis
+
+    def announce(self, job_id: str, model: str, lane: Lane) -> None:
+        """Tells the model's workers that a job waits. The Celery task's id is the job's id."""
+        self._send(SCORE, job_id, job_id, queue_name(model, lane))
+
+    def announce_callback(self, job_id: str) -> None:
+        """Tells the callback process that a callback is due."""
+        self._send(DELIVER, job_id, f"{job_id}-callback", CALLBACKS)
+
+    def ringing(self, model: str, lane: Lane) -> int:
+        """How many messages wait in a lane's list. Kombu keeps each queue as a list of its name."""
+        return int(self._redis.llen(queue_name(model, lane)))  # type: ignore[arg-type]
+
+    def _send(self, task: str, job_id: str, task_id: str, queue: str) -> None:
+        try:
+            self._app.send_task(task, args=[job_id], task_id=task_id, queue=queue, retry=False)
+        except OperationalError as error:
+            raise StoreUnavailable("the broker can't be reached; the job is stored and will be run") from error

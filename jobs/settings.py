@@ -1,0 +1,161 @@
+"""Settings: one frozen tree, read once from a file and the environment, and passed on from there.
+
+Order: `PODIUM_…` environment, then the YAML file (`configs/service.yaml`, or the one at `PODIUM_CONFIG`),
+then the defaults below. Nested ones are `PODIUM_<SECTION>__<NAME>`. A name that is not known is an error,
+in the file and in the environment: a setting that nothing reads is a trap.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from jobs.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Where the project lies: `configs/` is beside the packages."""
+
+Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Section):
+    """What one request may hold."""
+
+    body_bytes: int = Field(8 * 1024 * 1024, gt=0)
+    documents: int = Field(5_000, gt=0)
+    document_chars: int = Field(1_000_000, gt=0)
+    query_chars: int = Field(100_000, gt=0)
+    metadata_bytes: int = Field(16_384, gt=0)
+
+
+class Jobs(Section):
+    """How long things last."""
+
+    lease: Seconds = timedelta(seconds=15)
+    sweep: Seconds = timedelta(seconds=2)
+    announce_after: Seconds = timedelta(seconds=5)
+    max_attempts: int = Field(3, gt=0, description="lost leases and engine deaths before a job is poison")
+    result_ttl: Seconds = timedelta(hours=24)
+    max_wait: Seconds = timedelta(seconds=60)
+
+
+class Worker(Section):
+    threads: int = Field(64, gt=0, description="jobs in hand at once; each waits on its pairs")
+    drain: Seconds = timedelta(seconds=10)
+
+
+class EngineSettings(Section):
+    kind: str = Field("vllm", pattern="^(vllm|fake)$")
+    model_path: str | None = Field(None, description="a folder to load instead of the profile's source")
+    separate_process: bool = Field(False, description="run vLLM's core in a process of its own (GPU hosts)")
+    eager: bool = Field(True, description="skip compilation: starts sooner; a GPU wants false")
+    kv_cache_gib: int = Field(1, gt=0, description="CPU only")
+    memory_share: float = Field(0.1, gt=0, le=1, description="share of the device's memory")
+    window_tokens: int = Field(32_768, gt=0, description="tokens handed to the engine and not yet scored")
+    step_tokens: int = Field(8_192, gt=0, description="tokens that one engine step takes at most")
+    fake_step: float = Field(0.0, ge=0, description="fake engine: seconds a step takes")
+    fake_token: float = Field(0.0, ge=0, description="fake engine: seconds a token takes")
+
+
+class Callbacks(Section):
+    timeout: Seconds = timedelta(seconds=15)
+    record_ttl: Seconds = timedelta(days=7)
+    threads: int = Field(16, gt=0)
+
+
+class Settings(Section):
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    model: str = Field("minilm", description="the default model, a profile in configs/models/")
+    models: tuple[str, ...] = Field((), description="further models that workers elsewhere serve")
+    models_dir: Path = ROOT / "configs" / "models"
+    api_keys: SecretStr = Field(SecretStr(""), description="name:key,name:key; empty = loopback only")
+    callback_secret: SecretStr | None = Field(None, description="whsec_… that signs callbacks")
+    callback_allow: str = Field("", description="CIDRs that may be called back although private")
+    public_url: str = Field("http://127.0.0.1:8000", description="how callers reach the API")
+    limits: Limits = Limits()
+    jobs: Jobs = Jobs()
+    worker: Worker = Worker()
+    engine: EngineSettings = EngineSettings()
+    callbacks: Callbacks = Callbacks()
+
+    @field_validator("callback_allow")
+    @classmethod
+    def _networks_parse(cls, value: str) -> str:
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            ip_network(part)
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_parse(cls, value: SecretStr) -> SecretStr:
+        _parse_keys(value.get_secret_value())
+        return value
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.model, *self.models)))
+
+    @property
+    def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        parts = (p.strip() for p in self.callback_allow.split(","))
+        return tuple(ip_network(part) for part in parts if part)
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """Name of each caller by their secret key."""
+        return _parse_keys(self.api_keys.get_secret_value())
+
+
+def _parse_keys(text: str) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, key = part.partition(":")
+        if not name or not key:
+            raise ValueError("write API keys as name:key,name:key")
+        keys[key] = name
+    return keys
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this installation.
+
+    Raises `ConfigurationError` naming each value that can't be used and where it came from.
+    """
+    path = Path(environ.get("PODIUM_CONFIG", ROOT / "configs" / "service.yaml"))
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"the settings file {path} can't be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"the settings file {path} must hold a mapping of names to values")
+    for name, value in environ.items():
+        if name.startswith("PODIUM_") and name != "PODIUM_CONFIG":
+            _put(found, name.removeprefix("PODIUM_").lower().split("__"), value, name)
+    try:
+        return Settings.model_validate(found)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, problem['loc']))} (PODIUM_{'__'.join(map(str, problem['loc'])).upper()}): "
+            f"{problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise ConfigurationError("settings that can't be used:\n  " + "\n  ".join(lines)) from error
+
+
+def _put(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
+    *sections, last = path
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigurationError(f"{name}: {section} is a value, not a section")
+    is_list = last == "models" and not sections
+    tree[last] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value
