@@ -176,6 +176,10 @@ class Store:
         with _available():
             return cast("int | None", self._redis.zrank(keys.queued(job.model, job.lane), job.id))
 
+    def callback_target(self, job_id: str) -> CallbackTarget | None:
+        with _available():
+            return _parsed(CallbackTarget, cast("str | None", self._redis.hget(keys.job(job_id), "callback")))
+
     # -- callbacks ------------------------------------------------------------------------------------------
 
     def due_callbacks(self, hold: timedelta, limit: int) -> list[str]:

@@ -1,0 +1,175 @@
+"""Step 6: keeps the engine full with sequences from many jobs.
+
+`plan` decides and does no I/O. One thread owns the engine and the list of waiting work: it hands the engine
+a window of tokens, steps it, refills the window as sequences finish, and never waits for a batch to be full.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from jobs.errors import EngineDied
+from jobs.model import Lane
+from worker.engines.base import Engine, Output
+
+log = logging.getLogger(__name__)
+
+
+class HandedBack(Exception):  # noqa: N818 - an event, not an error
+    """The worker is draining: the job goes back to its queue, uncharged."""
+
+
+@dataclass(eq=False)
+class Batch:
+    """One job's sequences on their way through the engine."""
+
+    job_id: str
+    lane: Lane
+    sequences: Sequence[Sequence[int]]
+    outputs: list[Output | None]
+    done: "Future[list[Output]]" = field(default_factory=Future)
+    next: int = 0  # the first sequence that the engine was not given yet
+    scored: int = 0
+
+
+def plan(waiting: Sequence[Batch], budget: int) -> list[tuple[Batch, int]]:
+    """Which sequences go into the engine next: (job, how many of it), for at most `budget` tokens.
+
+    Interactive before bulk, older before newer. Each job of a lane first gets an equal share of the budget,
+    so that none fills the window while others wait; what is left goes to the oldest. Sequences of one job
+    stay adjacent, so that their shared beginning is found in the prefix cache. If the budget is whole and
+    the first sequence is larger, it goes alone: nothing starves.
+    """
+    chosen: dict[int, int] = {}
+    left = budget
+    for lane in (Lane.INTERACTIVE, Lane.BULK):
+        batches = [batch for batch in waiting if batch.lane is lane and batch.next < len(batch.sequences)]
+        share = left // len(batches) if batches else 0
+        for allowance in (share, budget):
+            for batch in batches:
+                taken = chosen.get(id(batch), 0)
+                spent = 0
+                for sequence in batch.sequences[batch.next + taken :]:
+                    cost = len(sequence)
+                    if cost > left or (spent + cost > allowance and spent > 0):
+                        break
+                    taken, spent, left = taken + 1, spent + cost, left - cost
+                chosen[id(batch)] = taken
+    return [(batch, chosen[id(batch)]) for lane in (Lane.INTERACTIVE, Lane.BULK)
+            for batch in waiting if batch.lane is lane and chosen.get(id(batch))]  # fmt: skip
+
+
+class Coalescer:
+    """Give it a job's sequences; get a future of their outputs.
+
+    When the engine dies, `dead` is set before any future fails, so that nobody claims another job.
+    """
+
+    def __init__(self, engine: Engine, *, window_tokens: int) -> None:
+        self._engine = engine
+        self._window = max(window_tokens, engine.info.max_tokens)
+        self._lock = threading.Condition()
+        self._waiting: list[Batch] = []
+        self._inside: dict[str, tuple[Batch, int]] = {}
+        self._tokens_inside = 0
+        self._numbers = 0
+        self._draining = False
+        self._closing = False
+        self.dead = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, job_id: str, lane: Lane, sequences: Sequence[Sequence[int]]) -> Batch:
+        """Queues a job's sequences. `batch.done` gives their outputs, or raises `HandedBack` / `EngineDied`."""
+        batch = Batch(job_id, lane, sequences, [None] * len(sequences))
+        with self._lock:
+            if self.dead.is_set():
+                batch.done.set_exception(EngineDied("the engine has ended"))
+            elif self._draining:
+                batch.done.set_exception(HandedBack(job_id))
+            elif not sequences:
+                batch.done.set_result([])
+            else:
+                self._waiting.append(batch)
+                self._lock.notify()
+        return batch
+
+    def hand_back(self) -> None:
+        """Gives back every job that is not done: each future raises `HandedBack`. Takes no more."""
+        with self._lock:
+            self._draining = True
+            self._fail_all(HandedBack("the worker is draining"))
+            self._lock.notify()
+
+    def close(self) -> None:
+        """Stops the thread after its present step. The engine is the caller's to close."""
+        self.hand_back()
+        with self._lock:
+            self._closing = True
+            self._lock.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._admit():
+                self._collect(self._engine.step())
+        except Exception as error:  # whatever it is, the engine can't be trusted any more
+            log.exception("the engine died: %s", error)
+            with self._lock:
+                self.dead.set()
+                self._fail_all(EngineDied(f"the engine died: {error}"))
+
+    def _admit(self) -> bool:
+        """Waits for work and hands the engine what `plan` chose. False when it is time to end."""
+        with self._lock:
+            while not self._closing and not self._waiting and not self._inside:
+                self._lock.wait()
+            if self._closing:
+                return False
+            gone = [key for key, (batch, _) in self._inside.items() if batch.done.done()]
+            for key in gone:
+                self._leave(key)
+            chosen = plan(self._waiting, self._window - self._tokens_inside)
+            entering = []
+            for batch, count in chosen:
+                for index in range(batch.next, batch.next + count):
+                    self._numbers += 1
+                    key = str(self._numbers)
+                    self._inside[key] = (batch, index)
+                    self._tokens_inside += len(batch.sequences[index])
+                    entering.append((key, batch.sequences[index]))
+                batch.next += count
+            self._waiting = [batch for batch in self._waiting if batch.next < len(batch.sequences)]
+        if gone:
+            self._engine.abort(gone)
+        for key, tokens in entering:
+            self._engine.add(key, tokens)
+        return True
+
+    def _collect(self, finished: Sequence[tuple[str, Output]]) -> None:
+        with self._lock:
+            for key, output in finished:
+                if key not in self._inside:
+                    continue
+                batch, index = self._leave(key)
+                batch.outputs[index] = output
+                batch.scored += 1
+                if batch.scored == len(batch.sequences) and not batch.done.done():
+                    batch.done.set_result([found for found in batch.outputs if found is not None])
+
+    def _leave(self, key: str) -> tuple[Batch, int]:
+        batch, index = self._inside.pop(key)
+        self._tokens_inside -= len(batch.sequences[index])
+        return batch, index
+
+    def _fail_all(self, error: Exception) -> None:
+        batches = {id(b): b for b in (*self._waiting, *(batch for batch, _ in self._inside.values()))}
+        for batch in batches.values():
+            if not batch.done.done():
+                batch.done.set_exception(error)
+        self._waiting.clear()

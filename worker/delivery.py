@@ -1,0 +1,69 @@
+"""Step 9: one attempt to deliver a callback, as typed steps: load, sign, post, settle."""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpcore
+
+from jobs.callback import CallbackRecord, next_wait
+from jobs.errors import CallbackForbidden
+from jobs.states import CallbackState
+from jobs.store import Store
+from worker import signing
+from worker.egress import Egress
+
+log = logging.getLogger(__name__)
+
+GONE = 410
+"""The target says that it wants no more of this."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    store: Store
+    egress: Egress
+    secret: str
+
+    def deliver(self, job_id: str) -> str:
+        """Makes the attempt that is due. The schedule rests in Redis: nothing here waits or retries."""
+        record = self.store.callback(job_id)
+        if record is None or record.state is not CallbackState.PENDING or record.body is None:
+            return "nothing to do"
+        attempt = self._attempt(record, record.body)
+        state, wait = _judge(attempt, len(record.attempts) + 1)
+        self.store.settle_callback(job_id, state, attempt, wait)
+        log.info("callback of %s: %s (%s)", job_id, state.value, attempt["answer"])
+        return state.value
+
+    def _attempt(self, record: CallbackRecord, body: str) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        started = time.monotonic()
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "podium",
+            **signing.headers(self.secret, f"msg_{record.job_id}", body, now),
+        }
+        status: int | None = None
+        try:
+            status, answer = self.egress.post(record.target.url, headers, body.encode())
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            answer = f"{type(error).__name__}: {error}"
+        except (CallbackForbidden, httpcore.UnsupportedProtocol) as error:
+            answer = str(error)
+        return {
+            "at": now.isoformat(),
+            "status": status,
+            "answer": answer[:500],
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+
+def _judge(attempt: dict[str, Any], number: int) -> tuple[CallbackState, Any]:
+    status = attempt["status"]
+    if status is not None and 200 <= status < 300:
+        return CallbackState.DELIVERED, None
+    wait = None if status == GONE else next_wait(number)
+    return (CallbackState.EXHAUSTED if wait is None else CallbackState.PENDING), wait

@@ -1,0 +1,60 @@
+"""What an engine is to Podium: a machine that is given token sequences and stepped.
+
+One thread owns an engine and calls it; engines need no locks. An engine batches continuously: what `add` is
+given between two steps goes along with what is still inside.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Output = Sequence[float]
+"""What the engine computes for one sequence: an embedding, or a list with one score."""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine says of itself, for provenance."""
+
+    name: str
+    version: str
+    dtype: str
+    max_tokens: int
+
+
+class Tokenizer(Protocol):
+    def encode_batch(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """Token ids of each text. `special`: with the sequence's own begin and end tokens.
+
+        Thread-safe; text that looks like a control token is plain text.
+        """
+        ...
+
+    def encode_control(self, text: str) -> list[int]:
+        """Token ids of a template's piece, in which control tokens are control tokens."""
+        ...
+
+
+class Engine(Protocol):
+    info: EngineInfo
+    tokenizer: Tokenizer
+
+    def add(self, request_id: str, tokens: Sequence[int]) -> None:
+        """Hands over one sequence of at most `info.max_tokens` ids."""
+        ...
+
+    def step(self) -> list[tuple[str, Output]]:
+        """Computes one batch; what finished in it. Any exception means that the engine is dead."""
+        ...
+
+    def abort(self, request_ids: Sequence[str]) -> None:
+        """Forgets sequences that nobody waits for any more."""
+        ...
+
+    def statistics(self) -> dict[str, float]:
+        """The engine's own counters: `steps` and `tokens` since it started."""
+        ...
+
+    def close(self) -> None:
+        """Ends the engine and whatever processes it started."""
+        ...

@@ -1,0 +1,79 @@
+"""An engine without a model, to cause faults on purpose and to measure Podium's own cost.
+
+Its score is the share of the query's words that a document holds, so rankings can be foretold. Its time is
+`step_seconds` for each step plus `token_seconds` for each token: a GPU's cost curve, if you like.
+"""
+
+import time
+import zlib
+from collections.abc import Sequence
+
+from worker.engines.base import EngineInfo, Output
+
+DIMENSIONS = 512
+MURDER = "podium:kill-the-engine"
+"""A document with this text makes the fake engine die in its step."""
+
+
+class WordTokenizer:
+    """A word is a token; its id is a checksum."""
+
+    def encode_batch(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        return [[word_id(word) for word in text.lower().split()] or [0] for text in texts]
+
+    def encode_control(self, text: str) -> list[int]:
+        return self.encode_batch([text], special=False)[0]
+
+
+def word_id(word: str) -> int:
+    return zlib.crc32(word.encode()) % 1_000_003
+
+
+class FakeEngine:
+    def __init__(
+        self, *, max_tokens: int = 8_192, step_tokens: int = 8_192, step_seconds: float = 0.0, token_seconds: float = 0.0
+    ) -> None:
+        self.info = EngineInfo(name="fake", version="1", dtype="float32", max_tokens=max_tokens)
+        self.tokenizer = WordTokenizer()
+        self._waiting: dict[str, Sequence[int]] = {}
+        self._step_tokens = step_tokens
+        self._step_seconds = step_seconds
+        self._token_seconds = token_seconds
+        self._steps = 0
+        self._tokens = 0
+
+    def add(self, request_id: str, tokens: Sequence[int]) -> None:
+        self._waiting[request_id] = tokens
+
+    def step(self) -> list[tuple[str, Output]]:
+        batch: list[tuple[str, Output]] = []
+        tokens = 0
+        for request_id, sequence in list(self._waiting.items()):
+            if batch and tokens + len(sequence) > self._step_tokens:
+                break
+            if word_id(MURDER) in sequence:
+                raise RuntimeError("the fake engine was told to die")
+            tokens += len(sequence)
+            batch.append((request_id, _bag_of_words(sequence)))
+            del self._waiting[request_id]
+        time.sleep(self._step_seconds + tokens * self._token_seconds)
+        self._steps += 1
+        self._tokens += tokens
+        return batch
+
+    def abort(self, request_ids: Sequence[str]) -> None:
+        for request_id in request_ids:
+            self._waiting.pop(request_id, None)
+
+    def statistics(self) -> dict[str, float]:
+        return {"steps": self._steps, "tokens": self._tokens}
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+def _bag_of_words(tokens: Sequence[int]) -> Output:
+    vector = [0.0] * DIMENSIONS
+    for token in tokens:
+        vector[token % DIMENSIONS] = 1.0
+    return vector

@@ -1,0 +1,187 @@
+"""THE MAIN FLOW: one job from its claim to its end. Read this first.
+
+claim → prompts → coalesced through the engine → scores → ranked → stored. Whatever goes wrong on the way is
+one of three ends: the job fails (its own fault), goes back uncharged (the worker is leaving), or goes back
+charged (the engine died with it inside).
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jobs import callback
+from jobs.errors import EngineDied, PodiumError, Poisoned, ScoringFailed
+from jobs.model import (
+    Claim,
+    Document,
+    DocumentStatus,
+    Failure,
+    Provenance,
+    RankedDocument,
+    Result,
+    Timings,
+    Usage,
+)
+from jobs.queue import Doorbell
+from jobs.settings import Settings
+from jobs.states import Outcome
+from jobs.store import Store
+from worker import prompts
+from worker.coalescer import Batch, Coalescer, HandedBack
+from worker.engines.base import Engine, Output
+from worker.leases import Leases
+from worker.profiles import ModelProfile
+
+log = logging.getLogger(__name__)
+
+
+class Ended(StrEnum):
+    """What became of one doorbell."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    HANDED_BACK = "handed back"  # waits in its queue again
+    NOT_OURS = "not ours"  # somebody else has it, or it has ended already
+
+
+@dataclass(frozen=True)
+class Runner:
+    """All that a job meets on its way, passed in."""
+
+    store: Store
+    doorbell: Doorbell
+    engine: Engine
+    coalescer: Coalescer
+    leases: Leases
+    profile: ModelProfile
+    settings: Settings
+    worker: str
+
+    def run(self, job_id: str) -> Ended:
+        """Takes one job from its claim to its end. Raises only `StoreUnavailable`."""
+        if self.coalescer.dead.is_set():
+            return Ended.HANDED_BACK  # unclaimed: the sweeper rings again for a worker that can
+        claim = self.store.claim(job_id, self.worker, self.settings.jobs.lease)
+        if isinstance(claim, Outcome):
+            log.info("%s not claimed: %s", job_id, claim)
+            return Ended.NOT_OURS
+        try:
+            result = self._score(claim)
+        except HandedBack:
+            return self._release(claim, charge=False)
+        except EngineDied as error:
+            if claim.attempts + 1 >= self.settings.jobs.max_attempts:
+                return self._fail(claim, Poisoned(f"{claim.attempts + 1} attempts ended with: {error.message}"))
+            return self._release(claim, charge=True)
+        except PodiumError as error:
+            return self._fail(claim, error)
+        except Exception:  # a defect of ours must not leave a job to run again and again
+            log.exception("%s failed in a way that was not foreseen", claim.job_id)
+            return self._fail(claim, PodiumError("an internal error; the worker's log has it"))
+        return self._end(claim, result, Ended.SUCCEEDED)
+
+    def _score(self, claim: Claim) -> Result:
+        started = time.monotonic()
+        built = prompts.build(claim.work, self.profile, self.engine.tokenizer, self.engine.info.max_tokens)
+        tokenized = time.monotonic()
+        batch = self.coalescer.submit(claim.job_id, claim.lane, built.sequences)
+        with self.leases.held(claim, scored=lambda: _documents_scored(batch, built)):
+            outputs = batch.done.result()
+        scored = time.monotonic()
+        return Result(
+            results=rank(claim, built, outputs, self.profile),
+            usage=Usage(
+                total_tokens=sum(map(len, built.sequences)),
+                documents=len(built.documents),
+            ),
+            provenance=self._provenance(claim, built),
+            timings=Timings(
+                queued=claim.queued_for,
+                tokenize=tokenized - started,
+                engine=scored - tokenized,
+                total=claim.queued_for + scored - started,
+            ),
+            warnings=built.warnings,
+        )
+
+    def _provenance(self, claim: Claim, built: prompts.Prompts) -> Provenance:
+        info = self.engine.info
+        return Provenance(
+            model=self.profile.name,
+            source=self.profile.origin,
+            score=self.profile.score,
+            template_hash=self.profile.template_hash,
+            instruction=built.instruction,
+            dtype=info.dtype,
+            engine=info.name,
+            engine_version=info.version,
+            worker=self.worker,
+            attempt=claim.attempts + 1,
+        )
+
+    def _fail(self, claim: Claim, error: PodiumError) -> Ended:
+        return self._end(claim, Failure(code=error.code, message=error.message), Ended.FAILED)
+
+    def _end(self, claim: Claim, end: Result | Failure, ended: Ended) -> Ended:
+        body = ""
+        if claim.callback is not None:
+            url = f"{self.settings.public_url.rstrip('/')}/v1/jobs/{claim.job_id}"
+            body = callback.body(claim.job_id, end, claim.callback, url, claim.work.metadata)
+        outcome = self.store.finish(
+            claim.job_id,
+            claim.generation,
+            end,
+            callback_body=body,
+            callback_ttl=self.settings.callbacks.record_ttl,
+        )
+        if outcome is not Outcome.OK:
+            log.warning("stale write refused: %s generation %d: %s", claim.job_id, claim.generation, outcome)
+            return Ended.NOT_OURS
+        if body:
+            self.doorbell.announce_callback(claim.job_id)
+        return ended
+
+    def _release(self, claim: Claim, *, charge: bool) -> Ended:
+        outcome = self.store.release(claim.job_id, claim.generation, charge=charge)
+        log.info("%s handed back (charged: %s): %s", claim.job_id, charge, outcome)
+        if outcome is Outcome.OK:
+            self.doorbell.announce(claim.job_id, claim.model, claim.lane)
+            self.store.announced(claim.job_id)
+        return Ended.HANDED_BACK
+
+
+def rank(
+    claim: Claim, built: prompts.Prompts, outputs: Sequence[Output], profile: ModelProfile
+) -> tuple[RankedDocument, ...]:
+    """The documents by score, highest first, ties in the order of the request; then what has no score."""
+    query, documents = (None, outputs) if built.query is None else (outputs[0], outputs[1:])
+    if len(documents) != len(built.documents):
+        raise ScoringFailed(f"{len(built.documents)} documents, but {len(documents)} outputs of the engine")
+    ranked = []
+    for index, document in enumerate(claim.work.documents):
+        score = profile.relevance(query, documents[index])
+        usable = math.isfinite(score)
+        ranked.append(
+            RankedDocument(
+                index=index,
+                relevance_score=score if usable else None,
+                status=built.statuses[index] if usable else DocumentStatus.FAILED,
+                code=None if usable else ScoringFailed.code,
+                tokens=len(built.documents[index]),
+                id=document.id,
+                document=_kept(document) if claim.work.return_documents else None,
+            )
+        )
+    ranked.sort(key=lambda r: -math.inf if r.relevance_score is None else r.relevance_score, reverse=True)
+    return tuple(ranked[: claim.work.top_n])
+
+
+def _kept(document: Document) -> Document:
+    return Document(text=document.text, metadata=document.metadata)
+
+
+def _documents_scored(batch: Batch, built: prompts.Prompts) -> int:
+    return max(0, batch.scored - len(built.sequences) + len(built.documents))

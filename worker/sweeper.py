@@ -1,0 +1,111 @@
+"""Finds what fell through: lost leases, lost doorbells, due callbacks. Bounded work a round; several are safe.
+
+It runs in the callback process, which needs no engine, so it goes on while every scorer is down.
+"""
+
+import logging
+import threading
+from datetime import timedelta
+
+from jobs import callback
+from jobs.errors import Poisoned, StoreUnavailable
+from jobs.model import Failure
+from jobs.queue import Doorbell
+from jobs.settings import Settings
+from jobs.states import JobState, Outcome
+from jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+AT_MOST = 500
+"""Entries of each kind that one round handles."""
+
+
+class Sweeper:
+    def __init__(self, store: Store, doorbell: Doorbell, settings: Settings) -> None:
+        self._store = store
+        self._doorbell = doorbell
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._rung: dict[tuple[str, str], int] = {}
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.jobs.sweep.total_seconds()):
+            try:
+                self.sweep()
+            except StoreUnavailable as error:
+                # Workers could not renew either: give them one lease before anything is taken back.
+                log.warning("nothing swept: %s", error)
+                self._stop.wait(self._settings.jobs.lease.total_seconds())
+            except Exception:  # the sweeper is the recovery path: it goes on
+                log.exception("a round of the sweeper failed")
+
+    def sweep(self) -> None:
+        """One round."""
+        self.take_back()
+        self.ring_again()
+        self.ring_for_callbacks()
+
+    def take_back(self) -> None:
+        """Jobs whose lease has ended go back to their queue, charged; after too many, they fail as poison."""
+        for job_id, generation, attempts in self._store.overdue(AT_MOST):
+            if attempts + 1 >= self._settings.jobs.max_attempts:
+                self._poison(job_id, generation, attempts + 1)
+            elif self._store.release(job_id, generation, charge=True) is Outcome.OK:
+                log.warning("lease lost: %s (generation %d) is queued again", job_id, generation)
+                self._announce(job_id)
+
+    def ring_again(self) -> None:
+        """Announces what was never announced, and the oldest of a lane whose list of messages is empty.
+
+        A lane's list that is empty while jobs wait has lost its messages: but only if it stays so for two
+        rounds, since a worker takes a message a moment before it claims the job.
+        """
+        for job_id in self._store.unannounced(self._settings.jobs.announce_after, AT_MOST):
+            self._announce(job_id)
+        for model, lane in self._store.lanes():
+            waiting = self._store.waiting(model, lane, AT_MOST)
+            silent = bool(waiting) and self._doorbell.ringing(model, lane) == 0
+            rounds = self._rung.get((model, lane), 0) + 1 if silent else 0
+            self._rung[model, lane] = rounds
+            if rounds >= self._silent_rounds:
+                self._rung[model, lane] = 0
+                for job_id in waiting:
+                    self._announce(job_id)
+
+    @property
+    def _silent_rounds(self) -> int:
+        jobs = self._settings.jobs
+        return max(2, round(jobs.announce_after / jobs.sweep))
+
+    def ring_for_callbacks(self) -> None:
+        hold = self._settings.callbacks.timeout * 2 + timedelta(seconds=30)
+        for job_id in self._store.due_callbacks(hold, AT_MOST):
+            self._doorbell.announce_callback(job_id)
+
+    def _announce(self, job_id: str) -> None:
+        job = self._store.get(job_id)
+        if job is not None and job.state is JobState.QUEUED:
+            self._doorbell.announce(job_id, job.model, job.lane)
+        self._store.announced(job_id)
+
+    def _poison(self, job_id: str, generation: int, attempts: int) -> None:
+        failure = Failure(code=Poisoned.code, message=f"{attempts} workers lost this job while they had it")
+        target = self._store.callback_target(job_id)
+        job = self._store.get(job_id)
+        body = ""
+        if target is not None and job is not None:
+            url = f"{self._settings.public_url.rstrip('/')}/v1/jobs/{job_id}"
+            body = callback.body(job_id, failure, target, url, job.metadata)
+        self._store.finish(
+            job_id, generation, failure, callback_body=body, callback_ttl=self._settings.callbacks.record_ttl
+        )
+        log.error("poison: %s is failed after %d attempts", job_id, attempts)
