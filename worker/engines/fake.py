@@ -1,6 +1,6 @@
 """An engine without a model, to cause faults on purpose and to measure Podium's own cost.
 
-Its score is the share of the query's words that a document holds, so rankings can be foretold. Its time is
+Its output is a bag of words: the cosine of query and document can be foretold. Its time is
 `step_seconds` for each step plus `token_seconds` for each token: a GPU's cost curve, if you like.
 """
 
