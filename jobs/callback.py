@@ -78,13 +78,13 @@ def check_target(url: str, allowed: Sequence[Network]) -> None:
         raise CallbackForbidden("must be https (http only to addresses allowed by setting)", field=field)
 
 
-def body(job_id: str, end: Result | Failure, target: CallbackTarget, job_url: str, metadata: Any) -> str:
+def body(job_id: str, end: Result | Failure, target: CallbackTarget, public_url: str, metadata: Any) -> str:
     """The JSON that the target gets: thin, or with the result when it was asked for and is small."""
     succeeded = isinstance(end, Result)
     data: dict[str, Any] = {
         "id": job_id,
         "status": "succeeded" if succeeded else "failed",
-        "url": job_url,
+        "url": f"{public_url.rstrip('/')}/v1/jobs/{job_id}",
         "metadata": metadata,
     }
     if not succeeded:

@@ -128,8 +128,8 @@ class Runner:
     def _end(self, claim: Claim, end: Result | Failure, ended: Ended) -> Ended:
         body = ""
         if claim.callback is not None:
-            url = f"{self.settings.public_url.rstrip('/')}/v1/jobs/{claim.job_id}"
-            body = callback.body(claim.job_id, end, claim.callback, url, claim.work.metadata)
+            public_url, metadata = self.settings.public_url, claim.work.metadata
+            body = callback.body(claim.job_id, end, claim.callback, public_url, metadata)
         outcome = self.store.finish(
             claim.job_id,
             claim.generation,

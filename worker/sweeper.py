@@ -103,8 +103,7 @@ class Sweeper:
         job = self._store.get(job_id)
         body = ""
         if target is not None and job is not None:
-            url = f"{self._settings.public_url.rstrip('/')}/v1/jobs/{job_id}"
-            body = callback.body(job_id, failure, target, url, job.metadata)
+            body = callback.body(job_id, failure, target, self._settings.public_url, job.metadata)
         self._store.finish(
             job_id, generation, failure, callback_body=body, callback_ttl=self._settings.callbacks.record_ttl
         )

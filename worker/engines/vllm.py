@@ -1,6 +1,6 @@
 """vLLM as an engine: an owned `LLMEngine`, stepped by our thread. The only module that imports vLLM.
 
-The decision record `docs/decisions/0001-own-the-engine-loop.md` says why it is not `AsyncLLM`.
+Not compared with `AsyncLLM` yet, and not covered by a test yet.
 """
 
 import os
