@@ -14,9 +14,7 @@ from jobs.states import CallbackState
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-SCHEDULE = tuple(
-    timedelta(seconds=s) for s in (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-)
+SCHEDULE = tuple(timedelta(seconds=s) for s in (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400))
 """Waits before each further attempt: the schedule that the Standard Webhooks specification recommends."""
 
 INLINE_BYTES = 256 * 1024
@@ -78,13 +76,13 @@ def check_target(url: str, allowed: Sequence[Network]) -> None:
         raise CallbackForbidden("must be https (http only to addresses allowed by setting)", field=field)
 
 
-def body(job_id: str, end: Result | Failure, target: CallbackTarget, public_url: str, metadata: Any) -> str:
+def body(job_id: str, end: Result | Failure, target: CallbackTarget, url: str, metadata: Any) -> str:
     """The JSON that the target gets: thin, or with the result when it was asked for and is small."""
     succeeded = isinstance(end, Result)
     data: dict[str, Any] = {
         "id": job_id,
         "status": "succeeded" if succeeded else "failed",
-        "url": f"{public_url.rstrip('/')}/v1/jobs/{job_id}",
+        "url": url,
         "metadata": metadata,
     }
     if not succeeded:

@@ -76,4 +76,6 @@ class Doorbell:
         try:
             self._app.send_task(task, args=[job_id], task_id=task_id, queue=queue, retry=False)
         except OperationalError as error:
-            raise StoreUnavailable("the broker can't be reached; the job is stored and will be run") from error
+            raise StoreUnavailable(
+                "the broker can't be reached; the job is stored and will be run"
+            ) from error

@@ -11,6 +11,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -67,9 +68,14 @@ class EngineSettings(Section):
 
 
 class Callbacks(Section):
-    timeout: Seconds = timedelta(seconds=15)
+    timeout: Seconds = Field(timedelta(seconds=15), description="for each of connecting, sending, reading")
     record_ttl: Seconds = timedelta(days=7)
-    threads: int = Field(16, gt=0)
+    threads: int = Field(16, gt=0, description="attempts at one time")
+
+    @property
+    def hold(self) -> timedelta:
+        """No attempt takes longer: after it, another deliverer may try."""
+        return self.timeout * 4
 
 
 class Settings(Section):
@@ -100,6 +106,9 @@ class Settings(Section):
         _parse_keys(value.get_secret_value())
         return value
 
+    def job_url(self, job_id: str) -> str:
+        return f"{self.public_url.rstrip('/')}/v1/jobs/{job_id}"
+
     @property
     def served(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.model, *self.models)))
@@ -108,6 +117,14 @@ class Settings(Section):
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         parts = (p.strip() for p in self.callback_allow.split(","))
         return tuple(ip_network(part) for part in parts if part)
+
+    def shown(self) -> dict[str, Any]:
+        """All settings as JSON, fit for other people's eyes: secrets and the password in a URL are masked."""
+        found = self.model_dump(mode="json")
+        url = urlsplit(self.redis_url)
+        if url.password:
+            found["redis_url"] = url._replace(netloc=url.netloc.replace(url.password, "**********")).geturl()
+        return found
 
     @property
     def keys(self) -> Mapping[str, str]:

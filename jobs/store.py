@@ -114,8 +114,12 @@ class Store:
         *,
         callback_body: str = "",
         callback_ttl: timedelta = timedelta(days=7),
+        callback_after: timedelta = timedelta(0),
     ) -> Outcome:
-        """Ends a job with its result or its failure, and makes its callback due, all in one script."""
+        """Ends a job with its result or its failure, and makes its callback pending, all in one script.
+
+        Ring for the callback after an OK; the sweeper does it after `callback_after`.
+        """
         done = isinstance(end, Result)
         state = JobState.SUCCEEDED if done else JobState.FAILED
         scored = len(end.results) if isinstance(end, Result) else 0
@@ -130,6 +134,7 @@ class Store:
             scored,
             callback_body,
             round(callback_ttl / SECOND),
+            milliseconds(callback_after),
         ]
         return self._ask("finish", where, args)
 
@@ -183,9 +188,9 @@ class Store:
     # -- callbacks ------------------------------------------------------------------------------------------
 
     def due_callbacks(self, hold: timedelta, limit: int) -> list[str]:
-        """Callbacks to attempt now. Each is due again after `hold`, unless its attempt is settled before."""
+        """Callbacks to ring for. Each is due again after `hold`, unless its attempt is settled before."""
         with _available():
-            due = self._scripts.run("callback_claim", [keys.CALLBACKS], [milliseconds(hold), limit])
+            due = self._scripts.run("callbacks_due", [keys.CALLBACKS], [milliseconds(hold), limit])
         return cast("list[str]", due)
 
     def callback(self, job_id: str) -> CallbackRecord | None:
@@ -201,6 +206,11 @@ class Store:
             body=fields.get("body"),
             attempts=tuple(json.loads(fields[f"attempt:{n}"]) for n in range(1, attempts + 1)),
         )
+
+    def claim_callback(self, job_id: str, hold: timedelta) -> Outcome:
+        """The right to make one attempt, for at most `hold`. REFUSED when somebody is at it."""
+        where = [keys.callback(job_id), keys.CALLBACKS]
+        return self._ask("callback_claim", where, [job_id, milliseconds(hold)])
 
     def settle_callback(
         self, job_id: str, state: CallbackState, attempt: dict[str, Any], again_in: timedelta | None

@@ -46,7 +46,9 @@ def store(redis: Redis) -> Store:
     return Store(redis)
 
 
-def new_job(job_id: str = "job1", texts=("red apple", "the sky is blue", "blue sky"), callback=None) -> NewJob:
+def new_job(
+    job_id: str = "job1", texts=("red apple", "the sky is blue", "blue sky"), callback=None
+) -> NewJob:
     work = Work(query="blue sky", documents=tuple(Document(text=t) for t in texts))
     return NewJob(
         id=job_id, owner="me", model="minilm", lane=Lane.INTERACTIVE, work=work,

@@ -6,7 +6,7 @@ a window of tokens, steps it, refills the window as sequences finish, and never 
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -64,11 +64,15 @@ def plan(waiting: Sequence[Batch], budget: int) -> list[tuple[Batch, int]]:
 class Coalescer:
     """Give it a job's sequences; get a future of their outputs.
 
-    When the engine dies, `dead` is set before any future fails, so that nobody claims another job.
+    When the engine dies, `dead` is set before any future fails, so that nobody claims another job; then
+    `on_death` is called.
     """
 
-    def __init__(self, engine: Engine, *, window_tokens: int) -> None:
+    def __init__(
+        self, engine: Engine, *, window_tokens: int, on_death: Callable[[], None] = lambda: None
+    ) -> None:
         self._engine = engine
+        self._on_death = on_death
         self._window = max(window_tokens, engine.info.max_tokens)
         self._lock = threading.Condition()
         self._waiting: list[Batch] = []
@@ -123,6 +127,7 @@ class Coalescer:
             with self._lock:
                 self.dead.set()
                 self._fail_all(EngineDied(f"the engine died: {error}"))
+            self._on_death()
 
     def _admit(self) -> bool:
         """Waits for work and hands the engine what `plan` chose. False when it is time to end."""

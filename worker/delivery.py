@@ -3,14 +3,14 @@
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpcore
 
 from jobs.callback import CallbackRecord, next_wait
 from jobs.errors import CallbackForbidden
-from jobs.states import CallbackState
+from jobs.states import CallbackState, Outcome
 from jobs.store import Store
 from worker import signing
 from worker.egress import Egress
@@ -26,12 +26,14 @@ class Delivery:
     store: Store
     egress: Egress
     secret: str
+    hold: timedelta
 
     def deliver(self, job_id: str) -> str:
         """Makes the attempt that is due. The schedule rests in Redis: nothing here waits or retries."""
+        claimed = self.store.claim_callback(job_id, self.hold)
         record = self.store.callback(job_id)
-        if record is None or record.state is not CallbackState.PENDING or record.body is None:
-            return "nothing to do"
+        if claimed is not Outcome.OK or record is None or record.body is None:
+            return f"not attempted: {claimed}"
         attempt = self._attempt(record, record.body)
         state, wait = _judge(attempt, len(record.attempts) + 1)
         self.store.settle_callback(job_id, state, attempt, wait)
@@ -61,7 +63,8 @@ class Delivery:
         }
 
 
-def _judge(attempt: dict[str, Any], number: int) -> tuple[CallbackState, Any]:
+def _judge(attempt: dict[str, Any], number: int) -> tuple[CallbackState, timedelta | None]:
+    """The callback's next state after its attempt of that number, and the wait before the next one."""
     status = attempt["status"]
     if status is not None and 200 <= status < 300:
         return CallbackState.DELIVERED, None

@@ -5,6 +5,7 @@ that changes its mind between check and use gets through. No redirects; the resp
 """
 
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from ipaddress import ip_address
@@ -53,16 +54,17 @@ class Egress:
     def post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
         """Status and the beginning of the answer.
 
+        Reading stops when the timeout has passed: a target that drips holds no thread.
         Raises `CallbackForbidden` for an address that may not be called, httpcore's errors for the rest.
         """
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
         with self._pool.stream(
             "POST", url, headers=headers, content=body, extensions={"timeout": timeouts}
         ) as response:
-            received = b""
+            received, enough = b"", time.monotonic() + self._timeout
             for chunk in response.iter_stream():
                 received += chunk
-                if len(received) >= RESPONSE_BYTES:
+                if len(received) >= RESPONSE_BYTES or time.monotonic() > enough:
                     break
         return response.status, received[:RESPONSE_BYTES].decode("utf-8", "replace")
 

@@ -32,7 +32,7 @@ from jobs.store import Store
 from worker import prompts
 from worker.coalescer import Batch, Coalescer, HandedBack
 from worker.engines.base import Engine, Output
-from worker.leases import Leases
+from worker.leases import Leases, Progress
 from worker.profiles import ModelProfile
 
 log = logging.getLogger(__name__)
@@ -69,12 +69,15 @@ class Runner:
             log.info("%s not claimed: %s", job_id, claim)
             return Ended.NOT_OURS
         try:
-            result = self._score(claim)
+            with self.leases.held(claim) as progress:
+                result = self._score(claim, progress)
         except HandedBack:
             return self._release(claim, charge=False)
         except EngineDied as error:
             if claim.attempts + 1 >= self.settings.jobs.max_attempts:
-                return self._fail(claim, Poisoned(f"{claim.attempts + 1} attempts ended with: {error.message}"))
+                return self._fail(
+                    claim, Poisoned(f"{claim.attempts + 1} attempts ended with: {error.message}")
+                )
             return self._release(claim, charge=True)
         except PodiumError as error:
             return self._fail(claim, error)
@@ -83,13 +86,13 @@ class Runner:
             return self._fail(claim, PodiumError("an internal error; the worker's log has it"))
         return self._end(claim, result, Ended.SUCCEEDED)
 
-    def _score(self, claim: Claim) -> Result:
+    def _score(self, claim: Claim, progress: Progress) -> Result:
         started = time.monotonic()
         built = prompts.build(claim.work, self.profile, self.engine.tokenizer, self.engine.info.max_tokens)
         tokenized = time.monotonic()
         batch = self.coalescer.submit(claim.job_id, claim.lane, built.sequences)
-        with self.leases.held(claim, scored=lambda: _documents_scored(batch, built)):
-            outputs = batch.done.result()
+        progress.scored = lambda: _documents_scored(batch, built)
+        outputs = batch.done.result()
         scored = time.monotonic()
         return Result(
             results=rank(claim, built, outputs, self.profile),
@@ -128,14 +131,15 @@ class Runner:
     def _end(self, claim: Claim, end: Result | Failure, ended: Ended) -> Ended:
         body = ""
         if claim.callback is not None:
-            public_url, metadata = self.settings.public_url, claim.work.metadata
-            body = callback.body(claim.job_id, end, claim.callback, public_url, metadata)
+            url = self.settings.job_url(claim.job_id)
+            body = callback.body(claim.job_id, end, claim.callback, url, claim.work.metadata)
         outcome = self.store.finish(
             claim.job_id,
             claim.generation,
             end,
             callback_body=body,
             callback_ttl=self.settings.callbacks.record_ttl,
+            callback_after=self.settings.callbacks.hold,
         )
         if outcome is not Outcome.OK:
             log.warning("stale write refused: %s generation %d: %s", claim.job_id, claim.generation, outcome)

@@ -5,7 +5,6 @@ It runs in the callback process, which needs no engine, so it goes on while ever
 
 import logging
 import threading
-from datetime import timedelta
 
 from jobs import callback
 from jobs.errors import Poisoned, StoreUnavailable
@@ -87,8 +86,7 @@ class Sweeper:
         return max(2, round(jobs.announce_after / jobs.sweep))
 
     def ring_for_callbacks(self) -> None:
-        hold = self._settings.callbacks.timeout * 2 + timedelta(seconds=30)
-        for job_id in self._store.due_callbacks(hold, AT_MOST):
+        for job_id in self._store.due_callbacks(self._settings.callbacks.hold, AT_MOST):
             self._doorbell.announce_callback(job_id)
 
     def _announce(self, job_id: str) -> None:
@@ -103,7 +101,7 @@ class Sweeper:
         job = self._store.get(job_id)
         body = ""
         if target is not None and job is not None:
-            body = callback.body(job_id, failure, target, self._settings.public_url, job.metadata)
+            body = callback.body(job_id, failure, target, self._settings.job_url(job_id), job.metadata)
         self._store.finish(
             job_id, generation, failure, callback_body=body, callback_ttl=self._settings.callbacks.record_ttl
         )

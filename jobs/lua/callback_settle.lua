@@ -10,6 +10,7 @@ end
 if state ~= 'pending' then return 'REFUSED' end
 local n = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'attempt:' .. n, ARGV[4])
+redis.call('HDEL', KEYS[1], 'held_until')
 if tonumber(ARGV[3]) >= 0 then
   redis.call('ZADD', KEYS[2], now_ms() + tonumber(ARGV[3]), ARGV[1])
 else

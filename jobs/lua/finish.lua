@@ -2,6 +2,7 @@
 -- KEYS  1 job  2 running zset  3 unannounced zset  4 callback  5 callbacks zset
 -- ARGV  1 id  2 generation  3 allowed predecessors  4 new state  5 field (result | error)  6 its value
 --       7 scored  8 callback body ('' for none)  9 callback record TTL in s
+--       10 ms until the sweeper rings for the callback: the caller rings at once
 -- returns OK | REFUSED | SUPERSEDED | MISSING
 local found = redis.call('HMGET', KEYS[1], 'state', 'generation', 'result_ttl', 'callback', 'queued_in')
 if not found[1] then return 'MISSING' end
@@ -18,7 +19,7 @@ if found[4] and ARGV[8] ~= '' then
   redis.call('HSET', KEYS[1], 'callback_state', 'pending')
   redis.call('HSET', KEYS[4], 'state', 'pending', 'target', found[4], 'body', ARGV[8], 'attempts', 0)
   redis.call('EXPIRE', KEYS[4], ARGV[9])
-  redis.call('ZADD', KEYS[5], now, ARGV[1])
+  redis.call('ZADD', KEYS[5], now + tonumber(ARGV[10]), ARGV[1])
 end
 redis.call('PUBLISH', 'podium:events', ARGV[1])
 return 'OK'

@@ -31,7 +31,12 @@ def word_id(word: str) -> int:
 
 class FakeEngine:
     def __init__(
-        self, *, max_tokens: int = 8_192, step_tokens: int = 8_192, step_seconds: float = 0.0, token_seconds: float = 0.0
+        self,
+        *,
+        max_tokens: int = 8_192,
+        step_tokens: int = 8_192,
+        step_seconds: float = 0.0,
+        token_seconds: float = 0.0,
     ) -> None:
         self.info = EngineInfo(name="fake", version="1", dtype="float32", max_tokens=max_tokens)
         self.tokenizer = WordTokenizer()

@@ -11,17 +11,19 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 def register() -> None:
     """Inside a process that multiprocessing started: die with the parent. Elsewhere: nothing."""
     parent = multiprocessing.parent_process()
-    if parent is not None and sys.platform == "linux":
+    if parent is not None:
         die_with_parent()
         if os.getppid() != parent.pid:  # the parent died before the line above
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_with_parent() -> None:
-    """Asks Linux to send SIGKILL to this process when its parent ends (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Asks Linux to send a signal to this process when its parent ends (prctl(2), PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)

@@ -1,10 +1,9 @@
 """vLLM as an engine: an owned `LLMEngine`, stepped by our thread. The only module that imports vLLM.
 
-Not compared with `AsyncLLM` yet, and not covered by a test yet.
+Why not `AsyncLLM`, and why in-process on a CPU: docs/decisions/0001.
 """
 
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ class VllmEngine:
         from vllm import EngineArgs, PoolingParams
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         on_cpu = not torch.cuda.is_available()
         arguments: dict[str, Any] = {
             "model": model,
@@ -70,8 +68,6 @@ class VllmEngine:
         if profile.hf_overrides:
             arguments["hf_overrides"] = profile.hf_overrides
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-        for number, handler in handlers.items():
-            signal.signal(number, handler)  # the worker's signals stay the worker's
         self._params = PoolingParams(task="embed" if profile.kind == "bi-encoder" else "classify")
         if profile.kind == "cross-encoder":
             self._params.use_activation = True
@@ -89,7 +85,6 @@ class VllmEngine:
 
     def step(self) -> list[tuple[str, Output]]:
         return [
-            # vLLM appends a suffix of its own to the id that it was given.
             (output.request_id, output.outputs.data.reshape(-1).tolist())
             for output in self._engine.step()
             if output.finished

@@ -1,0 +1,1 @@
+"""THE FRONT DOOR: validates, stores, announces, answers. Never imports the worker or an engine."""

@@ -1,0 +1,73 @@
+"""Step 2: from a request to a job that may be stored, or an error that names the field."""
+
+import json
+import uuid
+from datetime import timedelta
+
+from api.schemas import JobRequest
+from jobs.callback import check_target
+from jobs.errors import CallbackForbidden, InvalidRequest, TooLarge, UnknownModel
+from jobs.model import CallbackTarget, Document, NewJob, Work
+from jobs.settings import Settings
+
+
+def admit(request: JobRequest, owner: str, settings: Settings) -> NewJob:
+    """A job with an id of its own. Raises `InvalidRequest`, `UnknownModel`, `TooLarge`, `CallbackForbidden`."""
+    model = request.model or settings.model
+    if model not in settings.served:
+        raise UnknownModel(
+            f"{model!r} is not served here; there are: {', '.join(settings.served)}", field="model"
+        )
+    _check_sizes(request, settings)
+    if request.callback is not None:
+        if settings.callback_secret is None:
+            raise CallbackForbidden(
+                "callbacks are off: the operator has not set PODIUM_CALLBACK_SECRET", field="callback"
+            )
+        check_target(request.callback.url, settings.allowed_networks)
+    ttl = settings.jobs.result_ttl if request.result_ttl is None else timedelta(seconds=request.result_ttl)
+    return NewJob(
+        id=str(uuid.uuid4()),
+        owner=owner,
+        model=model,
+        lane=request.lane,
+        result_ttl=ttl,
+        callback=None if request.callback is None else CallbackTarget(**request.callback.model_dump()),
+        work=Work(
+            query=request.query,
+            documents=tuple(
+                Document(text=document.text, id=document.id, metadata=document.metadata)
+                for document in request.documents
+            ),
+            instruction=request.instruction,
+            top_n=request.top_n,
+            return_documents=request.return_documents,
+            metadata=request.metadata,
+        ),
+    )
+
+
+def _check_sizes(request: JobRequest, settings: Settings) -> None:
+    limits = settings.limits
+    if not request.query.strip():
+        raise InvalidRequest("must not be empty", field="query")
+    _at_most("query", len(request.query), limits.query_chars, "characters")
+    _at_most("instruction", len(request.instruction or ""), limits.query_chars, "characters")
+    _at_most("documents", len(request.documents), limits.documents, "documents")
+    for index, document in enumerate(request.documents):
+        _at_most(f"documents.{index}.text", len(document.text), limits.document_chars, "characters")
+        _at_most(f"documents.{index}.metadata", _json_bytes(document.metadata, f"documents.{index}.metadata"),
+                 limits.metadata_bytes, "bytes")  # fmt: skip
+    _at_most("metadata", _json_bytes(request.metadata, "metadata"), limits.metadata_bytes, "bytes")
+
+
+def _at_most(field: str, found: int, limit: int, unit: str) -> None:
+    if found > limit:
+        raise TooLarge(f"has {found:,} {unit}; this service accepts {limit:,}", field=field)
+
+
+def _json_bytes(metadata: object, field: str) -> int:
+    try:
+        return len(json.dumps(metadata, allow_nan=False).encode())
+    except (ValueError, UnicodeEncodeError) as error:
+        raise InvalidRequest(f"can't be written as JSON: {error}", field=field) from error

@@ -1,0 +1,60 @@
+"""The API process: its parts are put together here."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+from api import health, problems
+from api.body import BodyLimit
+from api.routes import jobs
+from api.waiting import Waiting
+from jobs.queue import Doorbell, make_app
+from jobs.settings import Settings
+from jobs.store import Store, connect
+
+
+def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
+    """The API, with the page at /ui if it is wanted and Gradio is installed."""
+    redis = connect(settings.redis_url)
+    store = Store(redis)
+    celery = make_app(settings)
+    waiting = Waiting(store, settings.redis_url)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        listener = asyncio.create_task(waiting.listen())
+        yield
+        listener.cancel()
+        with suppress(asyncio.CancelledError):
+            await listener
+        celery.close()
+        redis.close()
+
+    app = FastAPI(
+        title="Podium",
+        version=version("podium"),
+        summary="Asynchronous reranking: send a query and documents, fetch them ranked.",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.store = store
+    app.state.waiting = waiting
+    app.state.doorbell = Doorbell(celery, redis)
+    problems.install(app)
+    app.include_router(jobs.router)
+    app.include_router(health.router)
+    app.add_middleware(BodyLimit, limit=settings.limits.body_bytes)
+    if page:
+        from api.page import mount  # Gradio takes seconds to import
+
+        app = mount(app, settings)
+
+        @app.get("/", include_in_schema=False)
+        async def to_the_page() -> RedirectResponse:
+            return RedirectResponse("/ui")
+
+    return app

@@ -1,0 +1,30 @@
+"""Who asks: the name of a bearer key, or `local` when no keys are set (loopback only)."""
+
+import hmac
+
+from fastapi import Request
+from fastapi.security import HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+
+from jobs.errors import Unauthorized
+from jobs.settings import Settings
+
+LOCAL = "local"
+
+bearer = HTTPBearer(
+    auto_error=False, description="One of the operator's PODIUM_API_KEYS; not needed without keys"
+)
+"""For OpenAPI only; `owner` reads the header itself."""
+
+
+def owner(request: Request) -> str:
+    """The caller's name. Raises `Unauthorized`."""
+    settings: Settings = request.app.state.settings
+    if not settings.keys:
+        return LOCAL
+    scheme, given = get_authorization_scheme_param(request.headers.get("Authorization"))
+    if scheme.lower() == "bearer":
+        for key, name in settings.keys.items():
+            if hmac.compare_digest(key.encode(), given.encode()):
+                return name
+    raise Unauthorized("send one of this service's keys: Authorization: Bearer …")

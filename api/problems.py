@@ -1,0 +1,129 @@
+"""Errors as RFC 9457 problems: `code` is stable, `errors` names each offending field by its path."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from jobs import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.PodiumError], HTTPStatus] = {
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnknownModel: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.CallbackForbidden: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.JobNotFound: HTTPStatus.NOT_FOUND,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
+
+HEADERS: dict[HTTPStatus, dict[str, str]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "2"},
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+}
+
+
+class FieldError(BaseModel):
+    field: str = Field(description="path in the request's body", examples=["documents.0.text"])
+    code: str = Field(examples=["string_type"])
+    message: str
+
+
+class Problem(BaseModel):
+    """What every error looks like (RFC 9457), with the media type application/problem+json."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    code: str = Field(description="stable; made for programs", examples=["invalid_request"])
+    detail: str = Field(description="made for people")
+    errors: list[FieldError] = []
+
+
+def response(
+    status: HTTPStatus, code: str, detail: str, fields: list[FieldError] | None = None
+) -> JSONResponse:
+    problem = Problem(title=status.phrase, status=status, code=code, detail=detail, errors=fields or [])
+    return JSONResponse(
+        problem.model_dump(exclude_defaults=False),
+        status,
+        media_type="application/problem+json",
+        headers=HEADERS.get(status),
+    )
+
+
+def podium_error(error: errors.PodiumError) -> JSONResponse:
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+    if status is None:
+        log.error("an error that callers should not see: %r", error, exc_info=error)
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    fields = [FieldError(field=error.field, code=error.code, message=error.message)] if error.field else []
+    return response(status, error.code, error.message, fields)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of `app` a problem."""
+
+    @app.exception_handler(errors.PodiumError)
+    async def on_podium_error(_: Request, error: errors.PodiumError) -> JSONResponse:
+        return podium_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()
+        if any(entry["type"] == "json_invalid" for entry in found):
+            reason = found[0].get("ctx", {}).get("error", "")
+            return response(HTTPStatus.BAD_REQUEST, "invalid_json", f"the body is not JSON: {reason}")
+        sent = request.headers.get("content-type", "")
+        if found[0]["loc"] == ("body",) and "json" not in sent:
+            detail = (
+                f"send the body as JSON, with content-type: application/json (it was {sent or 'not given'})"
+            )
+            return response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", detail)
+        fields = [_field(entry) for entry in found[:20]]
+        detail = "; ".join(
+            f"{entry.field}: {entry.message}" if entry.field else entry.message for entry in fields
+        )
+        return response(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidRequest.code, detail, fields)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(_: Request, error: HTTPException) -> JSONResponse:
+        status = HTTPStatus(error.status_code)
+        return response(status, CODES.get(status, "http_error"), str(error.detail))
+
+    @app.exception_handler(Exception)
+    async def on_defect(_: Request, error: Exception) -> JSONResponse:
+        log.error("a defect", exc_info=error)
+        return response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "an internal error; the log has it")
+
+
+def _field(entry: Mapping[str, Any]) -> FieldError:
+    where, *path = entry["loc"]
+    parts = path if where == "body" else entry["loc"]
+    return FieldError(field=".".join(map(str, parts)), code=entry["type"], message=entry["msg"])
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": text,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, text in {
+        400: "The body is not JSON",
+        401: "No key, or a wrong one",
+        413: "Larger than this service accepts",
+        422: "A field can't be accepted; `errors` names it",
+        503: "Redis can't be reached; try again after `Retry-After` seconds",
+    }.items()
+}
+"""For OpenAPI: the errors that any call may answer with."""

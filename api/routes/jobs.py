@@ -1,0 +1,97 @@
+"""Jobs: steps 1 to 3 of a job's path, and the reading of its end."""
+
+import asyncio
+import logging
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from api import problems
+from api.admission import admit
+from api.auth import bearer, owner
+from api.schemas import JobOut, JobRequest, job_out
+from api.waiting import Waiting
+from jobs.errors import JobNotFound, StoreUnavailable
+from jobs.model import Job, NewJob
+from jobs.queue import Doorbell
+from jobs.settings import Settings
+from jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(bearer)], responses=problems.RESPONSES
+)
+Owner = Annotated[str, Depends(owner)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model_exclude_none=True,
+    responses={200: {"model": JobOut, "description": "With `Prefer: wait=…`: the job has ended"}},
+)
+async def create(
+    body: JobRequest,
+    request: Request,
+    response: Response,
+    owner: Owner,
+    prefer: Annotated[str | None, Header(description="wait=20: hold the answer up to 20 s")] = None,
+) -> JobOut:
+    """Accepts a job: stored and announced when this answers, and not lost from then on."""
+    settings: Settings = request.app.state.settings
+    job = admit(body, owner, settings)
+    await asyncio.to_thread(_store_and_announce, job, request.app.state.store, request.app.state.doorbell)
+    found = await _found(request, job.id, owner, _preferred_wait(prefer, settings))
+    response.headers["Location"] = settings.job_url(job.id)
+    if found.status.terminal:
+        response.status_code = 200
+    if prefer:
+        response.headers["Preference-Applied"] = "wait"
+    return found
+
+
+@router.get(
+    "/{job_id}",
+    response_model_exclude_none=True,
+    responses={404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"}},
+)
+async def get(
+    job_id: str,
+    request: Request,
+    owner: Owner,
+    wait: Annotated[float, Query(ge=0, description="seconds to hold the answer, unless the job ends")] = 0,
+) -> JobOut:
+    """A job: its state and progress, and its result once it has ended."""
+    settings: Settings = request.app.state.settings
+    return await _found(request, job_id, owner, min(wait, settings.jobs.max_wait.total_seconds()))
+
+
+async def _found(request: Request, job_id: str, owner: str, wait: float) -> JobOut:
+    state = request.app.state
+    waiting: Waiting = state.waiting
+    store: Store = state.store
+    job: Job | None = await asyncio.to_thread(store.get, job_id)
+    if job is None or job.owner != owner:
+        raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+    if wait and not job.state.terminal:
+        job = await waiting.ended(job_id, wait) or job
+    position = None if job.state.terminal else await asyncio.to_thread(store.position, job)
+    return job_out(job, position, state.settings.job_url(job_id))
+
+
+def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell) -> None:
+    store.create(job)
+    try:
+        doorbell.announce(job.id, job.model, job.lane)
+        store.announced(job.id)
+    except StoreUnavailable as error:
+        # It is stored, so it is accepted: the sweeper announces it.
+        log.warning("%s is stored, not announced: %s", job.id, error)
+
+
+def _preferred_wait(prefer: str | None, settings: Settings) -> float:
+    """The seconds of `Prefer: wait=n` (RFC 7240), as many as the service allows."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})", prefer or "")
+    return min(float(found[1]), settings.jobs.max_wait.total_seconds()) if found else 0.0

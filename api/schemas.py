@@ -1,0 +1,136 @@
+"""What goes over the wire: the request for a job, and a job as its owner sees it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from jobs.model import Failure, Job, Lane, Provenance, RankedDocument, Result, Timings, Usage
+from jobs.states import CallbackState, JobState
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DocumentIn(Wire):
+    """A text, or an object with more about it."""
+
+    text: str
+    id: str | None = Field(None, max_length=512, description="comes back with the score")
+    metadata: dict[str, Any] | None = Field(None, description="comes back with `return_documents`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_bare_text(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(handler(schema))]}
+
+
+class CallbackIn(Wire):
+    url: str = Field(max_length=2_048, description="https, and public unless the operator allows more")
+    include_result: bool = Field(False, description="send the result along if it is small enough")
+
+
+class JobRequest(Wire):
+    """Documents to be ranked by their relevance to a query."""
+
+    query: str
+    documents: list[DocumentIn] = Field(min_length=1)
+    model: str | None = Field(None, description="default: the service's own")
+    instruction: str | None = Field(None, description="what counts as relevant; some models ignore it")
+    top_n: int | None = Field(None, ge=1, description="how many to return; default: all")
+    return_documents: bool = Field(False, description="return the texts with their scores")
+    lane: Annotated[Lane, Field(strict=False)] = Lane.INTERACTIVE
+    result_ttl: int | None = Field(
+        None, ge=1, le=30 * 86_400, description="seconds that the result is kept; default: the service's own"
+    )
+    callback: CallbackIn | None = None
+    metadata: dict[str, Any] | None = Field(None, description="comes back with the job")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": "How many days of annual leave do I get in the first year?",
+                    "documents": [
+                        "New employees have 20 days of annual leave in their first year.",
+                        "The canteen is open from 11:30 to 14:00.",
+                    ],
+                }
+            ]
+        }
+    )
+
+
+class Progress(Wire):
+    scored: int
+    total: int
+
+
+class CallbackOut(Wire):
+    status: CallbackState
+
+
+class Urls(Wire):
+    self: str
+
+
+class JobOut(Wire):
+    """A job. `results` and what follows it are there once it has succeeded, `error` once it has failed."""
+
+    id: str
+    status: JobState
+    model: str
+    lane: Lane
+    progress: Progress
+    queue_position: int | None = Field(None, description="jobs of its queue before it, while it waits")
+    attempts: int = Field(description="attempts that were lost with their worker")
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+    callback: CallbackOut | None = None
+    results: tuple[RankedDocument, ...] | None = None
+    usage: Usage | None = None
+    provenance: Provenance | None = None
+    timings: Timings | None = None
+    warnings: tuple[str, ...] = ()
+    error: Failure | None = None
+    urls: Urls
+
+
+def job_out(job: Job, position: int | None, url: str) -> JobOut:
+    result: Result | None = job.result
+    return JobOut(
+        id=job.id,
+        status=job.state,
+        model=job.model,
+        lane=job.lane,
+        progress=Progress(scored=job.scored, total=job.total),
+        queue_position=position,
+        attempts=job.attempts,
+        created_at=_moment(job.created_at),
+        started_at=None if job.started_at is None else _moment(job.started_at),
+        ended_at=None if job.ended_at is None else _moment(job.ended_at),
+        metadata=job.metadata,
+        callback=None if job.callback_state is None else CallbackOut(status=job.callback_state),
+        results=result.results if result else None,
+        usage=result.usage if result else None,
+        provenance=result.provenance if result else None,
+        timings=result.timings if result else None,
+        warnings=result.warnings if result else (),
+        error=job.error,
+        urls=Urls(self=url),
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

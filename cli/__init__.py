@@ -1,0 +1,1 @@
+"""`podium …`: what people type."""

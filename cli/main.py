@@ -1,0 +1,172 @@
+"""The commands of `podium`. What takes long to import is imported by the command that needs it."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs import settings as podium_settings
+from jobs.errors import ConfigurationError, PodiumError
+from jobs.settings import Settings
+
+app = typer.Typer(
+    help="Podium, an asynchronous reranking service. Start with `podium demo` or `podium up`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+worker_app = typer.Typer(no_args_is_help=True, help="Run one worker process.")
+app.add_typer(worker_app, name="worker")
+
+Host = Annotated[
+    str, typer.Option(help="Address to listen on. Beyond loopback, PODIUM_API_KEYS must be set.")
+]
+Port = Annotated[int, typer.Option(help="Port of the API and the page.", min=1, max=65535)]
+FlowerPort = Annotated[int, typer.Option(help="Port of Flower, always on loopback.", min=1, max=65535)]
+Model = Annotated[
+    str | None, typer.Option(help="A profile in configs/models/. Default: PODIUM_MODEL or minilm.")
+]
+DataDir = Annotated[Path, typer.Option(help="Where the embedded Valkey keeps jobs, and logs go.")]
+NoPage = Annotated[bool, typer.Option("--no-page", help="Without the page at /ui.")]
+NoFlower = Annotated[bool, typer.Option("--no-flower", help="Without Flower.")]
+
+
+@app.command()
+def up(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    flower_port: FlowerPort = 5555,
+    model: Model = None,
+    data_dir: DataDir = Path(".podium"),
+    no_flower: NoFlower = False,
+    no_page: NoPage = False,
+) -> None:
+    """Run everything on this machine: Valkey, API, page, workers, Flower. Ctrl-C stops it in order."""
+    from cli import up as up_command
+
+    _exit(
+        lambda: up_command.up(
+            up_command.Options(host, port, flower_port, model, data_dir, not no_flower, not no_page)
+        )
+    )
+
+
+@app.command()
+def demo(
+    port: Port = 8000,
+    flower_port: FlowerPort = 5555,
+    model: Model = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Default: a temporary folder.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running until Ctrl-C.")] = False,
+) -> None:
+    """Run everything, rank three sets of documents over HTTP and receive a signed callback.
+
+    Ends with 0 only if the expected document came first in each and the callback's signature was right.
+    """
+    from cli import demo as demo_command
+
+    _exit(lambda: demo_command.demo(port, flower_port, model, data_dir, keep=keep))
+
+
+@app.command()
+def api(host: Host = "127.0.0.1", port: Port = 8000, no_page: NoPage = False) -> None:
+    """Run the API alone, against PODIUM_REDIS_URL."""
+
+    def run() -> int:
+        import uvicorn
+
+        from api.app import create_app
+
+        settings = podium_settings.load()
+        check_exposure(host, settings)
+        # Requests that wait are cut short at the end: their jobs go on.
+        uvicorn.run(
+            create_app(settings, page=not no_page),
+            host=host,
+            port=port,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+        )
+        return 0
+
+    _exit(run)
+
+
+@worker_app.command()
+def score(model: Model = None) -> None:
+    """Score jobs: one process with one engine. One for each GPU."""
+
+    def run() -> int:
+        from worker import app as worker
+
+        settings = podium_settings.load()
+        return worker.score(settings if model is None else settings.model_copy(update={"model": model}))
+
+    _exit(run)
+
+
+@worker_app.command()
+def callbacks() -> None:
+    """Deliver callbacks and sweep. Needs no engine; several are safe."""
+
+    def run() -> int:
+        from worker import app as worker
+
+        return worker.callbacks(podium_settings.load())
+
+    _exit(run)
+
+
+@app.command()
+def flower(port: FlowerPort = 5555) -> None:
+    """Run Flower on loopback: each task is a job, its UUID the job's id."""
+
+    def run() -> int:
+        from jobs.queue import make_app
+
+        settings = podium_settings.load()
+        make_app(settings).start(["flower", "--address=127.0.0.1", f"--port={port}"])
+        return 0
+
+    _exit(run)
+
+
+@app.command()
+def config() -> None:
+    """Show the settings in force, without secrets."""
+
+    def run() -> int:
+        typer.echo(json.dumps(podium_settings.load().shown(), indent=2))
+        return 0
+
+    _exit(run)
+
+
+def check_exposure(host: str, settings: Settings) -> None:
+    """Without keys the API stays on loopback. Raises `ConfigurationError`."""
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and not settings.keys:
+        raise ConfigurationError(
+            f"listening on {host} without keys would let anyone in: set PODIUM_API_KEYS=name:key, or use 127.0.0.1"
+        )
+
+
+def _exit(run: Callable[[], int]) -> None:
+    """Runs a command; an error of ours ends it with its sentence and not with a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        code = run()
+    except PodiumError as error:
+        print(f"podium: {error.message}", file=sys.stderr)  # noqa: T201
+        code = 2 if isinstance(error, ConfigurationError) else 1
+    raise typer.Exit(code)

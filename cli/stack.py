@@ -1,0 +1,130 @@
+"""Processes that live and die together: started with a log each, watched, stopped in order.
+
+Not a process-manager library: docs/decisions/0002.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from jobs.errors import PodiumError
+from worker.engines.pdeathsig import die_with_parent
+
+TAIL = 15
+"""Lines of its log that are shown of a part that died."""
+
+
+class PartDied(PodiumError):
+    """A part ended by itself; the message has the end of its log."""
+
+    code = "part_died"
+
+
+@dataclass
+class Part:
+    """One process. `grace`: seconds between SIGTERM and SIGKILL."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    log: Path
+    grace: float
+    process: "subprocess.Popen[bytes]"
+    deaths: list[float] = field(default_factory=list)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def obituary(self) -> str:
+        """How it ended, and the end of its log."""
+        code = self.process.returncode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
+        tail = "".join(f"\n    {line}" for line in lines)
+        return f"{self.name} {how}. The end of {self.log}:{tail}"
+
+
+class Stack:
+    """Parts in the order of their start; they are stopped in the reverse order."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self.parts: list[Part] = []
+
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str], *, grace: float = 5.0) -> Part:
+        log = self._logs / f"{name}.log"
+        part = Part(name, argv, env, log, grace, _spawn(argv, env, log))
+        self.parts.append(part)
+        return part
+
+    def check(self) -> None:
+        """Raises `PartDied` for the first part that has ended."""
+        for part in self.parts:
+            if not part.alive:
+                raise PartDied(part.obituary())
+
+    def revive(self, at_most: int, within: float) -> list[str]:
+        """Starts again what has ended, and says what that was.
+
+        Raises `PartDied` when one died more than `at_most` times `within` seconds.
+        """
+        told = []
+        for part in self.parts:
+            if part.alive:
+                continue
+            now = time.monotonic()
+            part.deaths = [*(death for death in part.deaths if now - death < within), now]
+            if len(part.deaths) > at_most:
+                raise PartDied(f"{part.obituary()}\n{part.name} died {len(part.deaths)} times: giving up")
+            told.append(part.obituary())
+            part.process = _spawn(part.argv, part.env, part.log)
+        return told
+
+    def stop(self, *, hurry: "Hurry | None" = None) -> list[str]:
+        """Ends every part, the last first; a part has its grace time, then it is killed. Says who had to be."""
+        killed = []
+        for part in reversed(self.parts):
+            if part.alive:
+                part.process.terminate()
+            deadline, hurried = time.monotonic() + part.grace, 1
+            while part.alive and time.monotonic() < deadline:
+                if hurry is not None and hurry.signals > hurried:
+                    part.process.terminate()  # a second SIGTERM: a worker hands back at once
+                    hurried = hurry.signals
+                time.sleep(0.05)
+            if part.alive:
+                killed.append(part.name)
+                part.process.kill()
+            part.process.wait()
+        return killed
+
+
+class Hurry:
+    """Counts the SIGINT, SIGTERM and SIGHUP that this process was sent: one ends the stack, more hurry it."""
+
+    def __init__(self) -> None:
+        self.signals = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._count)
+
+    def _count(self, *_: object) -> None:
+        self.signals += 1
+
+
+def _spawn(argv: Sequence[str], env: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            list(argv),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the stack alone, which then stops its parts in order
+            preexec_fn=partial(die_with_parent, signal.SIGTERM) if os.name == "posix" else None,
+        )

@@ -1,0 +1,154 @@
+"""A worker process from start to end: its parts are put together here and run inside Celery.
+
+Two roles. `score` has an engine and takes jobs; `callbacks` has none, delivers callbacks and sweeps. Celery's
+threads pool runs both: a vLLM engine can't start in a prefork child, and a job's thread only waits.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import celery.worker.state
+from celery import Celery, signals
+
+from jobs.errors import ConfigurationError
+from jobs.model import Lane
+from jobs.queue import CALLBACKS, Doorbell, make_app, queue_name
+from jobs.settings import Settings
+from jobs.store import Store, connect
+from worker import profiles
+from worker.coalescer import Coalescer
+from worker.delivery import Delivery
+from worker.egress import Egress
+from worker.engines.base import Engine
+from worker.heartbeat import Heartbeat
+from worker.leases import Leases
+from worker.profiles import ModelProfile
+from worker.runner import Runner
+from worker.sweeper import Sweeper
+from worker.tasks import register_deliver, register_score
+
+log = logging.getLogger(__name__)
+
+ENGINE_DIED = 70
+"""Exit code of a worker whose engine died (EX_SOFTWARE of sysexits.h): start another."""
+
+
+def score(settings: Settings) -> int:
+    """Serves the model of `settings.model` until a signal or the engine's death. Returns the exit code."""
+    profile = profiles.load(settings.model, settings.models_dir)
+    name = _name("score")
+    redis = connect(settings.redis_url)
+    store, app = Store(redis), make_app(settings)
+    with ExitStack() as closing:
+        closing.callback(redis.close)
+        started = time.monotonic()
+        log.info("starting the engine %s for %s: this takes a while", settings.engine.kind, profile.name)
+        engine = _start_engine(profile, settings)
+        closing.callback(engine.close)
+        log.info("the engine is ready after %.0f s", time.monotonic() - started)
+        coalescer = Coalescer(engine, window_tokens=settings.engine.window_tokens, on_death=_stop_celery)
+        leases = Leases(store, settings.jobs.lease)
+        about = _about(name, "score", settings, lambda: {"engine": engine.statistics()})
+        for part in (coalescer, leases, Heartbeat(store, name, about)):
+            part.start()
+            closing.callback(part.close)
+        doorbell = Doorbell(app, redis)
+        runner = Runner(store, doorbell, engine, coalescer, leases, profile, settings, name)
+        register_score(app, runner.run)
+        _drain_on_sigterm(settings.worker.drain.total_seconds(), coalescer.hand_back)
+        queues = [queue_name(profile.name, lane) for lane in Lane]
+        return _serve(app, name, queues, settings.worker.threads)
+
+
+def callbacks(settings: Settings) -> int:
+    """Delivers callbacks and sweeps, until a signal. Returns the exit code."""
+    if settings.callback_secret is None:
+        raise ConfigurationError(
+            "callbacks need a secret to sign with: set PODIUM_CALLBACK_SECRET to whsec_ and 24 to 64 bytes in base64"
+        )
+    name = _name("callbacks")
+    redis = connect(settings.redis_url)
+    store, app = Store(redis), make_app(settings)
+    with ExitStack() as closing:
+        closing.callback(redis.close)
+        egress = Egress(settings.allowed_networks, settings.callbacks.timeout)
+        closing.callback(egress.close)
+        secret = settings.callback_secret.get_secret_value()
+        register_deliver(app, Delivery(store, egress, secret, settings.callbacks.hold).deliver)
+        about = _about(name, "callbacks", settings, dict)
+        for part in (Sweeper(store, Doorbell(app, redis), settings), Heartbeat(store, name, about)):
+            part.start()
+            closing.callback(part.close)
+        return _serve(app, name, [CALLBACKS], settings.callbacks.threads)
+
+
+def _start_engine(profile: ModelProfile, settings: Settings) -> Engine:
+    if settings.engine.kind == "fake":
+        from worker.engines.fake import FakeEngine
+
+        return FakeEngine(
+            step_tokens=settings.engine.step_tokens,
+            step_seconds=settings.engine.fake_step,
+            token_seconds=settings.engine.fake_token,
+        )
+    from worker.engines.vllm import VllmEngine  # imports torch: seconds, and a GPU's memory
+
+    return VllmEngine(profile, settings.engine)
+
+
+def _serve(app: Celery, name: str, queues: list[str], threads: int) -> int:
+    """Runs Celery's worker until it has drained."""
+
+    @signals.worker_ready.connect(weak=False)
+    def ctrl_c_is_sigterm(**_: Any) -> None:
+        # Celery's own second Ctrl-C is a cold shutdown, which is broken with threads.
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
+        log.info("%s takes jobs from %s", name, ", ".join(queues))
+
+    worker = app.Worker(
+        hostname=name,
+        pool="threads",
+        concurrency=threads,
+        queues=queues,
+        loglevel="INFO",
+        redirect_stdouts=False,
+        without_mingle=True,
+        without_gossip=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _drain_on_sigterm(drain: float, hand_back: Callable[[], None]) -> None:
+    """The first SIGTERM gives jobs `drain` seconds to end, a second one none; then they are handed back."""
+    asked = threading.Event()
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def shutting_down(**_: Any) -> None:
+        timer = threading.Timer(0 if asked.is_set() else drain, hand_back)
+        asked.set()
+        timer.daemon = True
+        timer.start()
+
+
+def _stop_celery() -> None:
+    """A worker with a dead engine would drain the queue into failures: it ends, and is started anew."""
+    celery.worker.state.should_stop = ENGINE_DIED
+
+
+def _about(
+    name: str, role: str, settings: Settings, more: Callable[[], dict[str, Any]]
+) -> Callable[[], dict[str, Any]]:
+    fixed = {"name": name, "role": role, "model": settings.model, "since": time.time()}
+    return lambda: {**fixed, **more()}
+
+
+def _name(role: str) -> str:
+    return f"{role}-{os.getpid()}@{socket.gethostname()}"
