@@ -12,7 +12,10 @@ from jobs.settings import Settings
 
 
 def admit(request: JobRequest, owner: str, settings: Settings) -> NewJob:
-    """A job with an id of its own. Raises `InvalidRequest`, `UnknownModel`, `TooLarge`, `CallbackForbidden`."""
+    """A job with an id of its own.
+
+    Raises `InvalidRequest`, `UnknownModel`, `TooLarge` or `CallbackForbidden`.
+    """
     model = request.model or settings.model
     if model not in settings.served:
         raise UnknownModel(

@@ -51,7 +51,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     if page:
         from api.page import mount  # Gradio takes seconds to import
 
-        app = mount(app, settings)
+        mount(app, settings)
 
         @app.get("/", include_in_schema=False)
         async def to_the_page() -> RedirectResponse:

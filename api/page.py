@@ -20,7 +20,7 @@ Shown = tuple[str, list[list[Any]]]
 """What a click shows: a line of text and the table's rows."""
 
 
-def mount(app: FastAPI, settings: Settings) -> FastAPI:
+def mount(app: FastAPI, settings: Settings) -> None:
     """Adds the page to `app`. `ConfigurationError` when Gradio is not installed."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
@@ -32,6 +32,7 @@ def mount(app: FastAPI, settings: Settings) -> FastAPI:
 
     def rank(query: str, instruction: str, documents: str, key: str, request: gr.Request) -> Iterator[Shown]:
         # The API is asked at the address at which it was just reached, so any --host and --port do.
+        assert request.request is not None
         host, port = request.request.scope["server"]
         at = f"[{host}]" if ":" in host else host
         yield from _rank(f"http://{at}:{port}", query, instruction, split(documents), key)
@@ -79,7 +80,7 @@ def mount(app: FastAPI, settings: Settings) -> FastAPI:
             [state, table],
             api_visibility="private",
         )
-    return gr.mount_gradio_app(app, blocks, path=PATH, theme=theme)
+    gr.mount_gradio_app(app, blocks, path=PATH, theme=theme)
 
 
 def split(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from jobs.store import Store
 log = logging.getLogger(__name__)
 
 LOOK_ANYWAY = 5.0
-"""Seconds after which a waiter reads its job without being told: events are a hint, the store is the truth."""
+"""Seconds after which a waiter reads its job untold: events are a hint, the store is the truth."""
 
 
 class Waiting:

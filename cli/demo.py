@@ -33,7 +33,7 @@ class Received:
 
 
 def demo(port: int, flower_port: int, model: str | None, data_dir: Path | None, *, keep: bool) -> int:
-    """Runs the stack and the examples. 0 only if every expected document is first and the callback verified."""
+    """Runs the stack and the examples; what it returns is the exit code."""
     port, flower_port = (
         wanted if port_free("127.0.0.1", wanted) else free_port() for wanted in (port, flower_port)
     )
@@ -42,7 +42,7 @@ def demo(port: int, flower_port: int, model: str | None, data_dir: Path | None, 
         environ = {"PODIUM_CALLBACK_ALLOW": "127.0.0.0/8", **os.environ}
         options = Options("127.0.0.1", port, flower_port, model, Path(where))
         with running(options, environ) as run:
-            faults = [fault for fault in map(lambda e: _ranks(run, e), examples.load()) if fault]
+            faults = [fault for example in examples.load() if (fault := _ranks(run, example))]
             faults += _calls_back(run, hook_url, arrived)
             for fault in faults:
                 console.print(f"[bold red]✗[/] {fault}")
@@ -103,11 +103,11 @@ def _ranks(run: Running, example: Example) -> str | None:
             str(rank), f"{entry['relevance_score']:.4f}", example.documents[entry["index"]], style=first
         )
     console.print(table)
-    timings = job["timings"]
+    timings, about = job["timings"], job["provenance"]
     console.print(
         f"{took * 1000:.0f} ms by HTTP: queued {timings['queued'] * 1000:.0f}, "
         f"tokenized in {timings['tokenize'] * 1000:.0f}, engine {timings['engine'] * 1000:.0f} ms; "
-        f"{job['usage']['total_tokens']} tokens; {job['provenance']['engine']} {job['provenance']['engine_version']}"
+        f"{job['usage']['total_tokens']} tokens; {about['engine']} {about['engine_version']}"
     )
     for warning in job.get("warnings", []):
         console.print(f"[dim]note: {warning}[/]")

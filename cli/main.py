@@ -155,7 +155,8 @@ def check_exposure(host: str, settings: Settings) -> None:
         loopback = host == "localhost"
     if not loopback and not settings.keys:
         raise ConfigurationError(
-            f"listening on {host} without keys would let anyone in: set PODIUM_API_KEYS=name:key, or use 127.0.0.1"
+            f"listening on {host} without keys would let anyone in: "
+            "set PODIUM_API_KEYS=name:key, or use 127.0.0.1"
         )
 
 

@@ -87,7 +87,7 @@ class Stack:
         return told
 
     def stop(self, *, hurry: "Hurry | None" = None) -> list[str]:
-        """Ends every part, the last first; a part has its grace time, then it is killed. Says who had to be."""
+        """Ends every part, the last first. Returns the names of those that had to be killed."""
         killed = []
         for part in reversed(self.parts):
             if part.alive:

@@ -2,7 +2,7 @@
 
 | key | type | holds | ended by |
 |---|---|---|---|
-| podium:job:{id} | hash | state, numbers, times, work, result or error | TTL result_ttl, set when the job ends |
+| podium:job:{id} | hash | state, numbers, times, work, result or error | TTL result_ttl, from the job's end |
 | podium:queued:{model}:{lane} | zset | waiting ids by creation time (ms) | leaves on claim or end |
 | podium:running | zset | running ids by the end of their lease (ms) | leaves on finish, release or reclaim |
 | podium:unannounced | zset | ids without a doorbell, by time (ms) | leaves when announced or claimed |

@@ -5,7 +5,7 @@ are acknowledged early, and why Celery's results, retries, time limits and revok
 """
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
 
@@ -41,8 +41,11 @@ def make_app(settings: Settings) -> Celery:
         task_track_started=True,
         task_create_missing_queues=False,
         task_queues=[
-            *(Queue(queue_name(model, lane)) for model in settings.served for lane in Lane),
-            Queue(CALLBACKS),
+            _queue(name)
+            for name in (
+                *(queue_name(model, lane) for model in settings.served for lane in Lane),
+                CALLBACKS,
+            )
         ],
         task_default_queue=CALLBACKS,
         broker_connection_retry_on_startup=True,
@@ -51,6 +54,10 @@ def make_app(settings: Settings) -> Celery:
         enable_utc=True,
     )
     return app
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange("podium", type="direct"), routing_key=name)
 
 
 class Doorbell:
@@ -70,7 +77,7 @@ class Doorbell:
 
     def ringing(self, model: str, lane: Lane) -> int:
         """How many messages wait in a lane's list. Kombu keeps each queue as a list of its name."""
-        return int(self._redis.llen(queue_name(model, lane)))  # type: ignore[arg-type]
+        return int(self._redis.llen(queue_name(model, lane)))
 
     def _send(self, task: str, job_id: str, task_id: str, queue: str) -> None:
         try:

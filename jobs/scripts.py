@@ -13,7 +13,7 @@ FOLDER = Path(__file__).with_name("lua")
 
 
 class Scripts:
-    """Every script by its file's name. `offset` shifts their clock: for tests of deadlines, without waiting."""
+    """Every script by its file's name. `offset` shifts their clock: tests of deadlines need not wait."""
 
     def __init__(self, redis: "Redis", offset: timedelta = timedelta(0)) -> None:
         prelude = (FOLDER / "prelude.lua").read_text(encoding="utf-8")

@@ -81,7 +81,13 @@ class Store:
 
     def claim(self, job_id: str, worker: str, lease: timedelta) -> Claim | Outcome:
         """The right to work on a queued job until the lease ends, or why not."""
-        args = [job_id, worker, milliseconds(lease), _from(JobState.RUNNING), JobState.RUNNING.value]
+        args: list[str | int] = [
+            job_id,
+            worker,
+            milliseconds(lease),
+            _from(JobState.RUNNING),
+            JobState.RUNNING.value,
+        ]
         with _available():
             answer = self._scripts.run("claim", [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED], args)
         if answer[0] != Outcome.OK:
@@ -220,7 +226,7 @@ class Store:
         where = [keys.callback(job_id), keys.CALLBACKS, keys.job(job_id)]
         return self._ask("callback_settle", where, [job_id, state.value, wait, json.dumps(attempt)])
 
-    # -- workers ----------------------------------------------------------------------------------------------
+    # -- workers --------------------------------------------------------------------------------------------
 
     def heartbeat(self, worker: str, about: dict[str, Any], ttl: timedelta) -> None:
         with _available():

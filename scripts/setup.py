@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -24,7 +25,6 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".ready"
 FREE_GIB = 6
-SIZE = " (about 1 GB to fetch)"
 UV = "uv>=0.11"
 # The CPU engine names them, yet text needs none of them.
 LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
@@ -39,9 +39,8 @@ SAME = {  # pip's settings that uv knows under another name
     "default-timeout": "UV_HTTP_TIMEOUT",
 }
 ADVICE = (
-    "{} failed; its last lines are above. No network? Behind a proxy or a company's certificate "
-    "set pip's proxy or cert, for a mirror its index-url (pip config set global.cert FILE); "
-    "set-up follows them. Then run it again."
+    "{} failed; its last lines are above. If the network is why: set pip's proxy, cert or index-url for "
+    "yours (as in `pip config set global.cert FILE`), which set-up follows, and run it again."
 )
 BEGAN = time.monotonic()
 LOCK: list[int] = []
@@ -52,26 +51,16 @@ def say(text: str) -> None:
 
 
 def stop(sentence: str, output: str = "") -> NoReturn:
-    for line in output.strip().splitlines()[-20:]:
-        print("    " + line, file=sys.stderr)
-    print(f"Set-up stopped: {sentence}", file=sys.stderr)
-    sys.exit(1)
+    lines = [f"    {line}" for line in output.strip().splitlines()[-20:]]
+    sys.exit("\n".join([*lines, f"Set-up stopped: {sentence}"]))
 
 
 def run(env: dict[str, str], *command: str | Path) -> tuple[bool, str]:
     """Whether the command went well, and all it said."""
     done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        pass_fds=LOCK,
+        command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, cwd=ROOT, env=env, pass_fds=LOCK
     )
-    return done.returncode == 0, done.stdout
+    return done.returncode == 0, done.stdout.decode(errors="replace")
 
 
 def check(extras: list[str]) -> None:
@@ -98,7 +87,7 @@ def lock() -> None:
     try:
         fcntl.flock(LOCK[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say("waiting for another set-up of this folder…")
+        say("waiting for another set-up of this folder")
         fcntl.flock(LOCK[0], fcntl.LOCK_EX)
 
 
@@ -106,7 +95,7 @@ def local(place: str) -> Path | None:
     """The path of a place on this machine, None for a remote one."""
     if place.startswith("file:"):
         return Path(unquote(urlsplit(place).path))
-    return None if "://" in place else Path(place).expanduser().absolute()
+    return None if "://" in place else ROOT / Path(place).expanduser()
 
 
 def uv_settings(env: dict[str, str]) -> dict[str, str]:
@@ -117,13 +106,18 @@ def uv_settings(env: dict[str, str]) -> dict[str, str]:
         for name, _, value in (line.partition("=") for line in lines if line.startswith(section)):
             pip[name.removeprefix(section)] = " ".join(ast.literal_eval(value).split())
     uv = {variable: pip[name] for name, variable in SAME.items() if pip.get(name)}
-    links, indexes = pip.get("find-links", "").split(), []
-    for index in pip.get("extra-index-url", "").split():
-        folder = local(index)
-        (links if folder and any(folder.glob("*.whl")) else indexes).append(index)
-    # pip passes over a missing folder, uv fails at one.
-    uv["UV_FIND_LINKS"] = ",".join(p for p in links if not (f := local(p)) or f.exists())
-    uv["UV_INDEX"] = " ".join(p for p in indexes if not (f := local(p)) or f.exists())
+    links: list[str] = []
+    indexes: list[str] = []
+    for place in pip.get("find-links", "").split():
+        path = local(place)
+        if path is None or path.exists():  # pip passes over a missing folder, uv fails at one
+            links.append(str(path or place))
+    for place in pip.get("extra-index-url", "").split():
+        path = local(place)
+        flat = path is not None and any(path.glob("*.whl"))
+        (links if flat else indexes).append(str(path) if flat else place)
+    uv["UV_FIND_LINKS"] = ",".join(links)
+    uv["UV_INDEX"] = " ".join(indexes)
     uv["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # the best version of all indexes, as in pip
     uv["UV_SYSTEM_CERTS"] = "1"
     return {name: value for name, value in uv.items() if value}
@@ -134,12 +128,11 @@ def install(env: dict[str, str], extras: list[str]) -> None:
     uv += ["--compile-bytecode", "--editable", f".[{','.join(extras)}]"]
     if "cpu" in extras:
         left_out = VENV / "left-out.txt"
-        left_out.write_text("\n".join(LEFT_OUT))
+        left_out.write_text("\n".join(LEFT_OUT), encoding="utf-8")
         uv += ["--excludes", left_out]
     done, output = run(env, *uv)
-    # uv resolves before it downloads, so this costs seconds.
-    if not done and "cpu" in extras and "torch==" in output and "No solution found" in output:
-        say("pip's sources have no CPU build of PyTorch: taking it from PyTorch's own index…")
+    if not done and "No solution found" in output and "+cpu" in output:  # known before any download
+        say("pip's sources have no CPU build of PyTorch: taking it from PyTorch's own index")
         done, more = run(env, *uv, "--torch-backend", "cpu")
         output += more
     if not done:
@@ -157,7 +150,7 @@ def main() -> None:
     sources = (ROOT / "pyproject.toml").read_bytes() + Path(__file__).read_bytes()
     wanted = f"{kind}\n{hashlib.sha256(sources).hexdigest()}\n"
     whole = STAMP.exists() and PYTHON.exists()
-    found = STAMP.read_text() if whole else ""
+    found = STAMP.read_text(encoding="utf-8") if whole else ""
     if found == wanted:
         say(".venv is up to date.")
         return
@@ -168,7 +161,7 @@ def main() -> None:
     env = {name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     STAMP.unlink(missing_ok=True)
     if not found.startswith(f"{kind}\n"):
-        say("making .venv, with uv as its installer…")
+        say("making .venv, with uv as its installer")
         # The base, since the python3 of an active .venv is about to go.
         base = str(getattr(sys, "_base_executable", sys.executable))
         done, output = run(env, base, "-m", "venv", "--clear", VENV)
@@ -177,9 +170,10 @@ def main() -> None:
         done, output = run(env, PYTHON, "-m", "pip", "install", "--quiet", UV)
         if not done:
             stop(ADVICE.format("fetching uv"), output)
-    say(f"installing Podium with {', '.join(extras) or 'no extras'}{SIZE if 'cpu' in extras else ''}…")
+    size = " (about 1 GB to fetch)" if "cpu" in extras else ""
+    say(f"installing Podium with {', '.join(extras) or 'no extras'}{size}")
     install({**uv_settings(env), **env}, extras)
-    STAMP.write_text(wanted)
+    STAMP.write_text(wanted, encoding="utf-8")
     say("all is installed in .venv.")
 
 
@@ -189,4 +183,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         stop("interrupted; run it again.")
     except OSError as error:
-        stop(f"{error}.")
+        stop(f"{error}")

@@ -71,7 +71,8 @@ def callbacks(settings: Settings) -> int:
     """Delivers callbacks and sweeps, until a signal. Returns the exit code."""
     if settings.callback_secret is None:
         raise ConfigurationError(
-            "callbacks need a secret to sign with: set PODIUM_CALLBACK_SECRET to whsec_ and 24 to 64 bytes in base64"
+            "callbacks need a secret to sign with: "
+            "set PODIUM_CALLBACK_SECRET to whsec_ and 24 to 64 bytes in base64"
         )
     name = _name("callbacks")
     redis = connect(settings.redis_url)
@@ -106,7 +107,7 @@ def _start_engine(profile: ModelProfile, settings: Settings) -> Engine:
 def _serve(app: Celery, name: str, queues: list[str], threads: int) -> int:
     """Runs Celery's worker until it has drained."""
 
-    @signals.worker_ready.connect(weak=False)
+    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def ctrl_c_is_sigterm(**_: Any) -> None:
         # Celery's own second Ctrl-C is a cold shutdown, which is broken with threads.
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
@@ -130,7 +131,7 @@ def _drain_on_sigterm(drain: float, hand_back: Callable[[], None]) -> None:
     """The first SIGTERM gives jobs `drain` seconds to end, a second one none; then they are handed back."""
     asked = threading.Event()
 
-    @signals.worker_shutting_down.connect(weak=False)
+    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def shutting_down(**_: Any) -> None:
         timer = threading.Timer(0 if asked.is_set() else drain, hand_back)
         asked.set()

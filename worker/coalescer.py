@@ -17,7 +17,7 @@ from worker.engines.base import Engine, Output
 log = logging.getLogger(__name__)
 
 
-class HandedBack(Exception):  # noqa: N818 - an event, not an error
+class HandedBack(Exception):
     """The worker is draining: the job goes back to its queue, uncharged."""
 
 
@@ -88,7 +88,7 @@ class Coalescer:
         self._thread.start()
 
     def submit(self, job_id: str, lane: Lane, sequences: Sequence[Sequence[int]]) -> Batch:
-        """Queues a job's sequences. `batch.done` gives their outputs, or raises `HandedBack` / `EngineDied`."""
+        """Queues a job's sequences. `batch.done` gives the outputs or raises `HandedBack` or `EngineDied`."""
         batch = Batch(job_id, lane, sequences, [None] * len(sequences))
         with self._lock:
             if self.dead.is_set():

@@ -43,7 +43,7 @@ class Delivery:
     def _attempt(self, record: CallbackRecord, body: str) -> dict[str, Any]:
         now = datetime.now(UTC)
         started = time.monotonic()
-        headers = {
+        headers: dict[bytes | str, bytes | str] = {
             "content-type": "application/json",
             "user-agent": "podium",
             **signing.headers(self.secret, f"msg_{record.job_id}", body, now),

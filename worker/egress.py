@@ -6,7 +6,7 @@ that changes its mind between check and use gets through. No redirects; the resp
 
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 
@@ -51,7 +51,7 @@ class Egress:
         self._pool = httpcore.ConnectionPool(network_backend=CheckedBackend(allowed), max_connections=64)
         self._timeout = timeout.total_seconds()
 
-    def post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
+    def post(self, url: str, headers: Mapping[bytes | str, bytes | str], body: bytes) -> tuple[int, str]:
         """Status and the beginning of the answer.
 
         Reading stops when the timeout has passed: a target that drips holds no thread.

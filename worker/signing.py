@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from standardwebhooks import Webhook
 
 
-def headers(secret: str, message_id: str, body: str, now: datetime) -> dict[str, str]:
+def headers(secret: str, message_id: str, body: str, now: datetime) -> dict[bytes | str, bytes | str]:
     """The three headers. `message_id` stays the same over all attempts; `now` is of any time zone."""
     stamp = now.astimezone(UTC)  # the package would take another zone's clock reading for UTC
     return {

@@ -1,5 +1,6 @@
-"""Finds what fell through: lost leases, lost doorbells, due callbacks. Bounded work a round; several are safe.
+"""Finds what fell through: lost leases, lost doorbells, due callbacks.
 
+A round's work is bounded; several sweepers are safe.
 It runs in the callback process, which needs no engine, so it goes on while every scorer is down.
 """
 

@@ -10,7 +10,7 @@ from jobs.errors import StoreUnavailable
 from worker.runner import Ended
 
 
-class JobFailed(Exception):  # noqa: N818 - the name that Flower shows
+class JobFailed(Exception):
     """The job has ended as failed; the store has its error."""
 
 

@@ -36,8 +36,11 @@ class Tokenizer(Protocol):
 
 
 class Engine(Protocol):
-    info: EngineInfo
-    tokenizer: Tokenizer
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
 
     def add(self, request_id: str, tokens: Sequence[int]) -> None:
         """Hands over one sequence of at most `info.max_tokens` ids."""

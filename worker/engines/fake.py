@@ -18,11 +18,12 @@ MURDER = "podium:kill-the-engine"
 class WordTokenizer:
     """A word is a token; its id is a checksum."""
 
-    def encode_batch(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+    def encode_batch(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
+        del special  # words have no begin and end
         return [[word_id(word) for word in text.lower().split()] or [0] for text in texts]
 
     def encode_control(self, text: str) -> list[int]:
-        return self.encode_batch([text], special=False)[0]
+        return self.encode_batch([text])[0]
 
 
 def word_id(word: str) -> int:
