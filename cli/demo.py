@@ -19,7 +19,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from api import examples
 from api.examples import Example
-from cli.up import Options, Running, console, free_port, port_free, running
+from cli.up import Options, Running, console, free_port, port_free, running, warn
 from jobs.settings import Settings
 
 CALLBACK_WITHIN = 20.0
@@ -45,9 +45,9 @@ def demo(port: int, flower_port: int, model: str | None, data_dir: Path | None, 
             faults = [fault for example in examples.load() if (fault := _ranks(run, example))]
             faults += _calls_back(run, hook_url, arrived)
             for fault in faults:
-                console.print(f"[bold red]✗[/] {fault}")
+                warn(fault)
             if not faults:
-                console.print("[bold green]✓[/] every expected document came first, callback verified")
+                console.print("Every expected document came first; callback verified.", style="bold green")
             if keep:
                 console.print("Ctrl-C stops everything.")
                 run.watch()
@@ -92,7 +92,7 @@ def _ranks(run: Running, example: Example) -> str | None:
     took = time.monotonic() - started
     if job["status"] != "succeeded":
         return f"{example.title}: {job.get('error', job)}"
-    instruction = f"\n[dim]instruction: {example.instruction}[/]" if example.instruction else ""
+    instruction = f"\ninstruction: {example.instruction}" if example.instruction else ""
     table = Table(title=f"{example.title}\n{example.query}{instruction}", title_justify="left", expand=False)
     table.add_column("rank", justify="right")
     table.add_column(f"score ({job['provenance']['score']})", justify="right")
@@ -110,7 +110,7 @@ def _ranks(run: Running, example: Example) -> str | None:
         f"{job['usage']['total_tokens']} tokens; {about['engine']} {about['engine_version']}"
     )
     for warning in job.get("warnings", []):
-        console.print(f"[dim]note: {warning}[/]")
+        console.print(f"note: {warning}", style="dim")
     console.print()
     found = job["results"][0]["index"]
     return (
@@ -158,7 +158,7 @@ def _calls_back(run: Running, hook_url: str, arrived: "Queue[Received]") -> list
         return [f"the callback is about {body['data']['id']}, not {job_id}"]
     console.print(f"Callback: {body['type']} for job {job_id}")
     for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
-        console.print(f"  [dim]{name}: {received.headers[name]}[/]")
+        console.print(f"  {name}: {received.headers[name]}", style="dim")
     return []
 
 

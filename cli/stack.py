@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from jobs.errors import PodiumError
 from worker.engines.pdeathsig import die_with_parent
@@ -106,12 +107,21 @@ class Stack:
 
 
 class Hurry:
-    """Counts the SIGINT, SIGTERM and SIGHUP that this process was sent: one ends the stack, more hurry it."""
+    """Counts the SIGINT, SIGTERM and SIGHUP that this process is sent: one ends the stack, more hurry it."""
 
     def __init__(self) -> None:
         self.signals = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._count)
+
+    def __enter__(self) -> Self:
+        self._before = {
+            number: signal.signal(number, self._count)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _count(self, *_: object) -> None:
         self.signals += 1

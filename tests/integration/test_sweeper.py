@@ -1,0 +1,114 @@
+"""The sweeper: what was never announced, what lost its message, what Redis' absence must not cost."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+
+from jobs.errors import StoreUnavailable
+from jobs.model import Lane
+from jobs.queue import Doorbell
+from jobs.settings import Settings, load
+from jobs.states import JobState
+from jobs.store import Store
+from tests.conftest import LEASE, new_job
+from worker.sweeper import Sweeper
+
+
+@pytest.fixture
+def sweeper(settings: Settings, store: Store, doorbell: Doorbell) -> Sweeper:
+    return Sweeper(store, doorbell, settings)
+
+
+def test_a_job_that_was_never_announced_is_rung_for_once(
+    settings: Settings, store: Store, redis: Redis, doorbell: Doorbell
+) -> None:
+    store.create(new_job())
+    Sweeper(store, doorbell, settings).sweep()
+    assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 0, "its API may be about to ring"
+    later = Sweeper(Store(redis, offset=timedelta(seconds=6)), doorbell, settings)
+    later.sweep()
+    later.sweep()
+    assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 1
+
+
+def test_a_long_backlog_is_not_taken_for_lost(sweeper: Sweeper, store: Store, doorbell: Doorbell) -> None:
+    for number in range(20):
+        store.create(new_job(f"job-{number}"))
+        doorbell.announce(f"job-{number}", "minilm", Lane.INTERACTIVE)
+        store.announced(f"job-{number}")
+    for _ in range(5):
+        sweeper.sweep()
+    assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 20
+
+
+def test_a_queue_that_lost_its_messages_is_rung_for_again(
+    sweeper: Sweeper, store: Store, redis: Redis, doorbell: Doorbell
+) -> None:
+    for number in range(3):
+        store.create(new_job(f"job-{number}"))
+        doorbell.announce(f"job-{number}", "minilm", Lane.INTERACTIVE)
+        store.announced(f"job-{number}")
+    redis.delete("score.minilm.interactive")
+    sweeper.sweep()
+    assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 0, "a worker may just have taken them"
+    sweeper.sweep()
+    assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 3
+
+
+class Outage(Store):
+    """A store that can't be reached while `away`; then again."""
+
+    away = True
+
+    def overdue(self, limit: int) -> list[tuple[str, int, int]]:
+        if self.away:
+            raise StoreUnavailable("away, on purpose")
+        return super().overdue(limit)
+
+
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    fast = load({"PODIUM_JOBS__LEASE": "1.5", "PODIUM_JOBS__SWEEP": "0.05"}).jobs
+    return settings.model_copy(update={"jobs": fast})
+
+
+def test_after_a_redis_outage_nothing_is_taken_back_for_one_lease(
+    redis: Redis, doorbell: Doorbell, quick: Settings
+) -> None:
+    store = Outage(redis)
+    store.create(new_job())
+    store.claim("job-1", "worker-1", timedelta(milliseconds=1))
+    sweeper = Sweeper(store, doorbell, quick)
+    sweeper.start()
+    try:
+        time.sleep(0.3)
+        store.away = False
+        back = time.monotonic()
+        while (job := store.get("job-1")) and job.state is JobState.RUNNING:
+            assert time.monotonic() - back < 10
+            time.sleep(0.02)
+        assert time.monotonic() - back > 1.0, "the worker had no time to renew its lease"
+    finally:
+        sweeper.close()
+
+
+def test_a_renewal_during_that_lease_keeps_the_job(
+    redis: Redis, doorbell: Doorbell, quick: Settings
+) -> None:
+    store = Outage(redis)
+    store.create(new_job())
+    store.claim("job-1", "worker-1", timedelta(milliseconds=1))
+    sweeper = Sweeper(store, doorbell, quick)
+    sweeper.start()
+    try:
+        time.sleep(0.2)
+        store.away = False
+        store.renew("job-1", 1, LEASE, 0)
+        time.sleep(2)
+        job = store.get("job-1")
+        assert job is not None
+        assert (job.state, job.attempts) == (JobState.RUNNING, 0)
+    finally:
+        sweeper.close()
