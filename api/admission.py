@@ -71,6 +71,6 @@ def _at_most(field: str, found: int, limit: int, unit: str) -> None:
 
 def _json_bytes(metadata: object, field: str) -> int:
     try:
-        return len(json.dumps(metadata, allow_nan=False).encode())
+        return len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
     except (ValueError, UnicodeEncodeError) as error:
         raise InvalidRequest(f"can't be written as JSON: {error}", field=field) from error

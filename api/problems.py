@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from jobs import errors
@@ -25,7 +26,12 @@ STATUS: dict[type[errors.PodiumError], HTTPStatus] = {
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
+CODES = {
+    HTTPStatus.BAD_REQUEST: "invalid_json",  # FastAPI's answer to what can't be decoded at all
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: errors.TooLarge.code,
+}
 
 HEADERS: dict[HTTPStatus, dict[str, str]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "2"},
@@ -72,7 +78,18 @@ def podium_error(error: errors.PodiumError) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of `app` a problem."""
+    """Makes every error of `app` a problem, and describes problems in its OpenAPI."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = describe()
+        _, found = models_json_schema(
+            [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
+        )
+        schema["components"]["schemas"].update(found["$defs"])
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
     @app.exception_handler(errors.PodiumError)
     async def on_podium_error(_: Request, error: errors.PodiumError) -> JSONResponse:

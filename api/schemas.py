@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -15,11 +15,23 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _encodable(text: str) -> str:
+    """JSON can escape half a character (\\ud800), which no tokenizer and no database can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a surrogate pair at character {error.start}") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+
+
 class DocumentIn(Wire):
     """A text, or an object with more about it."""
 
-    text: str
-    id: str | None = Field(None, max_length=512, description="comes back with the score")
+    text: Text
+    id: Text | None = Field(None, max_length=512, description="comes back with the score")
     metadata: dict[str, Any] | None = Field(None, description="comes back with `return_documents`")
 
     @model_validator(mode="before")
@@ -35,17 +47,17 @@ class DocumentIn(Wire):
 
 
 class CallbackIn(Wire):
-    url: str = Field(max_length=2_048, description="https, and public unless the operator allows more")
+    url: Text = Field(max_length=2_048, description="https, and public unless the operator allows more")
     include_result: bool = Field(False, description="send the result along if it is small enough")
 
 
 class JobRequest(Wire):
     """Documents to be ranked by their relevance to a query."""
 
-    query: str
+    query: Text
     documents: list[DocumentIn] = Field(min_length=1)
-    model: str | None = Field(None, description="default: the service's own")
-    instruction: str | None = Field(None, description="what counts as relevant; some models ignore it")
+    model: Text | None = Field(None, description="default: the service's own")
+    instruction: Text | None = Field(None, description="what counts as relevant; some models ignore it")
     top_n: int | None = Field(None, ge=1, description="how many to return; default: all")
     return_documents: bool = Field(False, description="return the texts with their scores")
     lane: Annotated[Lane, Field(strict=False)] = Lane.INTERACTIVE

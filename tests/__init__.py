@@ -1,1 +1,1 @@
-"""fundamentals (read these first) · unit · integration (a real Valkey) · engines (real vLLM) · system (all of it)."""
+"""fundamentals (read these first), unit, integration (a real Valkey), engines (real vLLM), system."""

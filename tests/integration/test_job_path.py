@@ -10,6 +10,7 @@ from jobs.settings import Settings
 from jobs.states import CallbackState, JobState, Outcome
 from jobs.store import Store
 from tests.conftest import LEASE, new_job
+from tests.support.keyspace import held
 from worker.engines.fake import MURDER
 from worker.runner import Ended, Runner
 from worker.sweeper import Sweeper
@@ -24,7 +25,7 @@ def test_a_job_is_ranked_and_its_documents_are_erased(runner: Runner, store: Sto
     assert job.state is JobState.SUCCEEDED
     assert [entry.index for entry in job.result.results] == [2, 1, 0]
     assert all(entry.status is DocumentStatus.OK and entry.document is None for entry in job.result.results)
-    assert b"sky" not in redis.dump("podium:job:job-1")
+    assert "sky" not in held(redis, "podium:job:job-1")
     assert 0 < redis.ttl("podium:job:job-1") <= 3600
 
 

@@ -94,9 +94,7 @@ def test_after_a_redis_outage_nothing_is_taken_back_for_one_lease(
         sweeper.close()
 
 
-def test_a_renewal_during_that_lease_keeps_the_job(
-    redis: Redis, doorbell: Doorbell, quick: Settings
-) -> None:
+def test_a_renewal_during_that_lease_keeps_the_job(redis: Redis, doorbell: Doorbell, quick: Settings) -> None:
     store = Outage(redis)
     store.create(new_job())
     store.claim("job-1", "worker-1", timedelta(milliseconds=1))

@@ -26,7 +26,7 @@ def test_nested_settings_and_durations_in_seconds() -> None:
     ("name", "value", "said"),
     [
         ("PODIUM_MODLE", "minilm", "modle"),
-        ("PODIUM_JOBS__LEASE", "0", "jobs.lease (PODIUM_JOBS__LEASE)"),
+        ("PODIUM_JOBS__LEASE", "0", "jobs.lease"),
         ("PODIUM_LIMITS__DOCUMENTS", "many", "PODIUM_LIMITS__DOCUMENTS"),
         ("PODIUM_API_KEYS", "no-colon", "name:key"),
         ("PODIUM_CALLBACK_ALLOW", "10.0.0.0/99", "callback_allow"),
@@ -34,12 +34,12 @@ def test_nested_settings_and_durations_in_seconds() -> None:
     ],
 )
 def test_what_can_not_be_used_is_named(name: str, value: str, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(ConfigurationError, match=said):
         load({name: value})
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="missing.yaml can't be read"):
+    with pytest.raises(ConfigurationError, match=r"missing\.yaml can't be read"):
         load({"PODIUM_CONFIG": str(tmp_path / "missing.yaml")})
 
 
