@@ -26,8 +26,8 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".ready"
 FREE_GIB = 6
 UV = "uv>=0.11"
-# The CPU engine names them, yet text needs none of them.
-LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
+# The CPU engine's packages name them. It needs the first three for no text, and it turns Triton off.
+LEFT_OUT = ("torchvision", "torchaudio", "torchcodec", "triton")
 SAME = {  # pip's settings that uv knows under another name
     "index-url": "UV_DEFAULT_INDEX",
     "cert": "SSL_CERT_FILE",
@@ -47,7 +47,7 @@ LOCK: list[int] = []
 
 
 def say(text: str) -> None:
-    print(f"[{time.monotonic() - BEGAN:.0f} s] {text}", flush=True)
+    print(f"[{time.monotonic() - BEGAN:.0f} s] {text}", flush=True)  # noqa: T201
 
 
 def stop(sentence: str, output: str = "") -> NoReturn:
@@ -64,7 +64,7 @@ def run(env: dict[str, str], *command: str | Path) -> tuple[bool, str]:
 
 
 def check(extras: list[str]) -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036
         stop(f"Podium needs Python 3.11 or newer; this is {platform.python_version()}.")
     if {"cpu", "worker"} <= set(extras):
         stop("the extras cpu and worker exclude each other; name one of them.")
@@ -170,7 +170,7 @@ def main() -> None:
         done, output = run(env, PYTHON, "-m", "pip", "install", "--quiet", UV)
         if not done:
             stop(ADVICE.format("fetching uv"), output)
-    size = " (about 1 GB to fetch)" if "cpu" in extras else ""
+    size = " (about 0.8 GB to fetch)" if "cpu" in extras else ""
     say(f"installing Podium with {', '.join(extras) or 'no extras'}{size}")
     install({**uv_settings(env), **env}, extras)
     STAMP.write_text(wanted, encoding="utf-8")

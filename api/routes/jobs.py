@@ -43,12 +43,12 @@ async def create(
     settings: Settings = request.app.state.settings
     job = admit(body, owner, settings)
     await asyncio.to_thread(_store_and_announce, job, request.app.state.store, request.app.state.doorbell)
-    found = await _found(request, job.id, owner, _preferred_wait(prefer, settings))
+    wait = _preferred_wait(prefer, settings)
+    found = await _found(request, job.id, owner, wait)
     response.headers["Location"] = settings.job_url(job.id)
-    if found.status.terminal:
-        response.status_code = 200
-    if prefer:
+    if wait:
         response.headers["Preference-Applied"] = "wait"
+        response.status_code = 200 if found.status.terminal else 202
     return found
 
 

@@ -1,0 +1,123 @@
+"""Runs `podium up` as a user does, and sees which processes belong to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from cli.up import free_port
+from jobs.store import Store, connect
+
+MARK = "MARK_OF_A_TEST"
+"""An environment variable that every process of a service inherits: none can hide behind a new parent."""
+
+READY_WITHIN = 180.0
+
+
+@dataclass
+class Service:
+    process: "subprocess.Popen[bytes]"
+    url: str
+    flower: str
+    data_dir: Path
+    mark: str
+    output: Path
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    def store(self) -> Store:
+        port = next(
+            line.split()[1]
+            for line in (self.data_dir / "valkey.conf").read_text().splitlines()
+            if line.startswith("port")
+        )
+        return Store(connect(f"redis://127.0.0.1:{port}/0"))
+
+    def processes(self) -> list[psutil.Process]:
+        """All live processes of the service, zombies not counted."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def named(self, *words: str) -> list[psutil.Process]:
+        return [p for p in self.processes() if all(word in " ".join(p.cmdline()) for word in words)]
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"not ready; it said:\n{self.output.read_text()}")
+            try:
+                if httpx.get(f"{self.url}/health/ready", trust_env=False).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.2)
+
+    def submit(self, **job: Any) -> str:
+        with self.client() as client:
+            answer = client.post("/v1/jobs", json=job)
+            assert answer.status_code == 202, answer.text
+            return str(answer.json()["id"])
+
+    def finished(self, job_id: str, within: float = 60) -> dict[str, Any]:
+        deadline = time.monotonic() + within
+        with self.client() as client:
+            while True:
+                job: dict[str, Any] = client.get(f"/v1/jobs/{job_id}", params={"wait": 10}).json()
+                if job["status"] not in ("queued", "running"):
+                    return job
+                assert time.monotonic() < deadline, job
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 60) -> int:
+        """Sends one signal and waits for the end."""
+        self.process.send_signal(number)
+        return self.process.wait(within)
+
+
+@contextmanager
+def podium_up(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Service]:
+    """A service of its own, ready. It is stopped at the end if it still runs; nothing stays behind."""
+    port, flower_port, mark = free_port(), free_port(), uuid.uuid4().hex
+    data_dir.mkdir(parents=True, exist_ok=True)
+    output = data_dir / "up.log"
+    command = [sys.executable, "-m", "cli", "up", f"--port={port}", f"--flower-port={flower_port}"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
+    with output.open("ab") as log:
+        process = subprocess.Popen(
+            [*command, f"--data-dir={data_dir}", *arguments],
+            env={**clean, **environ, MARK: mark},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    service = Service(
+        process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}", data_dir, mark, output
+    )
+    try:
+        service.wait_until_ready()
+        yield service
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        for left in service.processes():
+            left.kill()

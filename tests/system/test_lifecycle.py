@@ -1,0 +1,96 @@
+"""What ends, ends whole; what was accepted is done. Real processes, real signals, the real engine."""
+
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.support.service import Service, podium_up
+
+LONG = "Lighthouses guide ships at night along the rocky coast of the northern sea. " * 12
+
+
+def submit_fifty(service: Service) -> list[str]:
+    """50 jobs from 10 threads; each takes the engine a while."""
+
+    def one(number: int) -> str:
+        return service.submit(query=f"ships {number}", documents=[f"{number} {n} {LONG}" for n in range(8)])
+
+    with ThreadPoolExecutor(10) as threads:
+        return list(threads.map(one, range(50)))
+
+
+def until(what: str, true: Callable[[], bool], within: float) -> float:
+    """Seconds until `true`."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within, f"not within {within} s: {what}"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def test_sigterm_leaves_no_process_and_a_restart_finishes_every_accepted_job(tmp_path: Path) -> None:
+    with podium_up(tmp_path, PODIUM_WORKER__DRAIN="0.5") as service:
+        ids = submit_fifty(service)
+        began = time.monotonic()
+        assert service.stop(signal.SIGTERM) == 0
+        took = time.monotonic() - began
+        assert service.processes() == []
+        assert took < 30, "a drain of 0.5 s, and the rest handed back"
+    with podium_up(tmp_path) as service:
+        with service.client() as client:
+            states = [client.get(f"/v1/jobs/{job_id}").json()["status"] for job_id in ids]
+        assert states.count("succeeded") < 50, "the signal came too late to show anything"
+        jobs = [service.finished(job_id) for job_id in ids]
+        assert [job["status"] for job in jobs] == ["succeeded"] * 50
+        assert {job["attempts"] for job in jobs} == {0}, "a hand-back is not charged"
+
+
+def test_kill_9_of_the_score_worker_leaves_no_engine_process_and_the_job_is_done(tmp_path: Path) -> None:
+    with podium_up(tmp_path, PODIUM_ENGINE__SEPARATE_PROCESS="true", PODIUM_JOBS__LEASE="3") as service:
+        (worker,) = service.named("cli", "worker", "score")
+        engines = [child for child in worker.children(recursive=True) if child.is_running()]
+        assert any("EngineCore" in child.name() or "VLLM" in " ".join(child.cmdline()) for child in engines), [
+            (child.name(), child.cmdline()) for child in engines
+        ]
+        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(400)])
+        with service.client() as client:
+            until("running", lambda: client.get(f"/v1/jobs/{job_id}").json()["status"] == "running", 20)
+        worker.kill()
+        _, alive = psutil.wait_procs(engines, timeout=5)
+        assert alive == [], "engine processes that outlive their worker hold the accelerator"
+        job = service.finished(job_id, within=150)
+        assert (job["status"], job["attempts"]) == ("succeeded", 1)
+        assert job["provenance"]["worker"] != f"score-{worker.pid}"
+        said = service.output.read_text()
+        assert "score was killed by SIGKILL" in said
+        assert "started again" in said
+
+
+def test_kill_9_of_podium_up_itself_leaves_no_process(tmp_path: Path) -> None:
+    with podium_up(tmp_path, PODIUM_ENGINE__KIND="fake") as service:
+        assert len(service.processes()) >= 5
+        service.process.kill()
+        service.process.wait()
+        until("all gone", lambda: service.processes() == [], 15)
+
+
+def test_redis_killed_and_restarted_loses_no_accepted_job(tmp_path: Path) -> None:
+    with podium_up(tmp_path, PODIUM_ENGINE__KIND="fake", PODIUM_ENGINE__FAKE_STEP="0.2") as service:
+        ids = submit_fifty(service)
+        time.sleep(2.1)  # appendfsync everysec: what is older than 2 s is on disk
+        (valkey,) = service.named("valkey-server")
+        valkey.kill()
+        with service.client() as client:
+            answers = {client.post("/v1/jobs", json={"query": "q", "documents": ["d"]}).status_code}
+            until(
+                "accepting again",
+                lambda: client.get("/health/accepting").status_code == httpx.codes.OK,
+                20,
+            )
+        assert answers <= {202, 503}
+        assert {service.finished(job_id, within=90)["status"] for job_id in ids} == {"succeeded"}

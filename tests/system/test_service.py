@@ -1,0 +1,137 @@
+"""`podium up` with the real engine: what it answers is what vLLM says, and what Flower shows are its jobs."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api import examples
+from jobs.settings import load
+from tests.support.service import Service, podium_up
+from worker import profiles
+from worker.heartbeat import BEAT
+
+QUERY = "How do I keep a houseplant alive?"
+DOCUMENTS = [
+    "Water it when the top of the soil is dry, and give it light.",
+    "Interest rates rose by a quarter of a point.",
+    "",
+    "Zimmerpflanzen brauchen Licht und wenig Wasser. 植物需要光。",
+]
+LONG = "Plants die. " * 200
+"""More than the model reads."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with podium_up(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+def test_scores_equal_those_of_a_direct_LLM_score_to_1e_5(service: Service) -> None:  # noqa: N802
+    texts = [QUERY, *DOCUMENTS, *(text for example in examples.load() for text in example.documents)]
+    job = service.finished(service.submit(query=texts[0], documents=texts[1:]))
+    assert job["status"] == "succeeded", job
+    ours = {entry["index"]: entry["relevance_score"] for entry in job["results"]}
+    settings = load({})
+    model = profiles.load("minilm", settings.models_dir).locate(None)
+    asked = {"model": model, "query": texts[0], "documents": texts[1:]}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parents[1] / "support" / "direct_score.py")],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("SCORES")]
+    theirs = json.loads(line.removeprefix("SCORES"))
+    assert [ours[index] for index in range(len(theirs))] == pytest.approx(theirs, abs=1e-5)
+    assert max(theirs) - min(theirs) > 0.3, "scores that are all alike would show nothing"
+
+
+def test_a_cut_document_says_so(service: Service) -> None:
+    job = service.finished(service.submit(query=QUERY, documents=[*DOCUMENTS, LONG]))
+    assert {entry["index"]: entry["status"] for entry in job["results"]} == {
+        0: "ok",
+        1: "ok",
+        2: "ok",
+        3: "ok",
+        4: "truncated",
+    }
+    assert job["results"][0]["index"] == 0
+
+
+def test_flower_lists_each_job_as_one_task_whose_uuid_is_the_jobs_id(service: Service) -> None:
+    word = "heliotrope"
+    ids = {service.submit(query=f"{word} {n}", documents=[f"{word} one", "two"]) for n in range(3)}
+    for job_id in ids:
+        service.finished(job_id)
+    with httpx.Client(base_url=service.flower, trust_env=False) as flower:
+        rows = _flower_rows(flower)
+        ours = [row for row in rows if row["uuid"] in ids]
+        assert sorted(row["uuid"] for row in ours) == sorted(ids)
+        assert {(row["name"], row["state"]) for row in ours} == {("podium.score", "SUCCESS")}
+        assert word not in json.dumps(rows)
+        for job_id in ids:
+            page = flower.get(f"/task/{job_id}").text
+            assert job_id in page
+            assert word not in page
+
+
+def _flower_rows(flower: httpx.Client) -> list[dict[str, Any]]:
+    """The rows of Flower's page of tasks, as its own table asks for them."""
+    columns = ["name", "uuid", "state", "args", "kwargs", "result", "received", "started", "runtime", "worker"]
+    form = {"draw": "1", "start": "0", "length": "1000", "search[value]": "", "order[0][column]": "0"}
+    form |= {"order[0][dir]": "asc"} | {f"columns[{n}][data]": name for n, name in enumerate(columns)}
+    answer = flower.post("/tasks/datatable", data=form)
+    assert answer.is_success, answer.text
+    rows: list[dict[str, Any]] = answer.json()["data"]
+    return rows
+
+
+def test_fifty_jobs_from_ten_threads_share_the_engines_steps(service: Service) -> None:
+    """vLLM's own counters: fewer steps than jobs, for exactly the jobs' tokens, so steps carried several."""
+    before = _engine(service)
+
+    def one(number: int) -> dict[str, Any]:
+        documents = [f"Document {number}-{n} is about the {word}." for n, word in enumerate(WORDS)]
+        return service.finished(service.submit(query=f"Which one is about the {WORDS[0]}?", documents=documents))
+
+    with ThreadPoolExecutor(10) as threads:
+        jobs = list(threads.map(one, range(50)))
+    assert [job["status"] for job in jobs] == ["succeeded"] * 50
+    assert {job["results"][0]["index"] for job in jobs} == {0}
+    after = _engine(service, at_least=before["tokens"] + sum(job["usage"]["total_tokens"] for job in jobs))
+    steps, tokens = after["steps"] - before["steps"], after["tokens"] - before["tokens"]
+    assert tokens == sum(job["usage"]["total_tokens"] for job in jobs)
+    assert steps < 50, f"{steps} steps for 50 jobs"
+
+
+WORDS = ("lighthouse", "orchestra", "glacier", "bakery", "telescope")
+
+
+def _engine(service: Service, at_least: float = 0.0) -> dict[str, float]:
+    """vLLM's statistics as the worker's heartbeat carries them."""
+    time.sleep(BEAT.total_seconds() * 1.5)
+    for _ in range(40):
+        (worker,) = [w for w in service.store().workers() if w["role"] == "score"]
+        engine: dict[str, float] = worker["engine"]
+        if engine["tokens"] >= at_least:
+            return engine
+        time.sleep(0.25)
+    raise AssertionError(f"the engine counts {engine}, and at least {at_least} tokens were sent")
+
+
+def test_the_page_and_the_docs_are_there(service: Service) -> None:
+    with service.client() as client:
+        assert "Podium" in client.get("/ui/").text
+        assert client.get("/docs").is_success
+        assert client.get("/").headers["location"] == "/ui"
