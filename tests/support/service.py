@@ -7,8 +7,8 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from cli.up import free_port
 from jobs.store import Store, connect
 
 MARK = "MARK_OF_A_TEST"
-"""An environment variable that every process of a service inherits: none can hide behind a new parent."""
+"""An environment variable that every process of a service inherits: one that lost its parent is still found.
+
+Servers that rename themselves overwrite it, so descendants that were seen once are remembered too.
+"""
 
 READY_WITHIN = 180.0
 
@@ -32,6 +35,7 @@ class Service:
     data_dir: Path
     mark: str
     output: Path
+    seen: set[psutil.Process] = field(default_factory=set)
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60, trust_env=False)
@@ -46,14 +50,14 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         """All live processes of the service, zombies not counted."""
-        found = []
+        with suppress(psutil.NoSuchProcess):
+            up = psutil.Process(self.process.pid)
+            self.seen.update([up, *up.children(recursive=True)])
         for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark:
+                    self.seen.add(process)
+        return [process for process in self.seen if _alive(process)]
 
     def named(self, *words: str) -> list[psutil.Process]:
         return [p for p in self.processes() if all(word in " ".join(p.cmdline()) for word in words)]
@@ -65,6 +69,7 @@ class Service:
                 raise AssertionError(f"not ready; it said:\n{self.output.read_text()}")
             try:
                 if httpx.get(f"{self.url}/health/ready", trust_env=False).is_success:
+                    self.processes()
                     return
             except httpx.HTTPError:
                 pass
@@ -89,6 +94,13 @@ class Service:
         """Sends one signal and waits for the end."""
         self.process.send_signal(number)
         return self.process.wait(within)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

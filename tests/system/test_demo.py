@@ -1,4 +1,4 @@
-"""`podium demo` ends with 0 only if it saw what it promises. The fake engine: the verdict is what is tested."""
+"""`podium demo` ends with 0 only if it saw what it promises. The engine is fake: tested is the verdict."""
 
 from contextlib import nullcontext
 from pathlib import Path

@@ -88,7 +88,18 @@ def test_flower_lists_each_job_as_one_task_whose_uuid_is_the_jobs_id(service: Se
 
 def _flower_rows(flower: httpx.Client) -> list[dict[str, Any]]:
     """The rows of Flower's page of tasks, as its own table asks for them."""
-    columns = ["name", "uuid", "state", "args", "kwargs", "result", "received", "started", "runtime", "worker"]
+    columns = [
+        "name",
+        "uuid",
+        "state",
+        "args",
+        "kwargs",
+        "result",
+        "received",
+        "started",
+        "runtime",
+        "worker",
+    ]
     form = {"draw": "1", "start": "0", "length": "1000", "search[value]": "", "order[0][column]": "0"}
     form |= {"order[0][dir]": "asc"} | {f"columns[{n}][data]": name for n, name in enumerate(columns)}
     answer = flower.post("/tasks/datatable", data=form)
@@ -103,7 +114,9 @@ def test_fifty_jobs_from_ten_threads_share_the_engines_steps(service: Service) -
 
     def one(number: int) -> dict[str, Any]:
         documents = [f"Document {number}-{n} is about the {word}." for n, word in enumerate(WORDS)]
-        return service.finished(service.submit(query=f"Which one is about the {WORDS[0]}?", documents=documents))
+        return service.finished(
+            service.submit(query=f"Which one is about the {WORDS[0]}?", documents=documents)
+        )
 
     with ThreadPoolExecutor(10) as threads:
         jobs = list(threads.map(one, range(50)))
