@@ -47,7 +47,7 @@ LOCK: list[int] = []
 
 
 def say(text: str) -> None:
-    print(f"[{time.monotonic() - BEGAN:.0f} s] {text}", flush=True)  # noqa: T201
+    print(f"[{time.monotonic() - BEGAN:.0f} s] {text}", flush=True)
 
 
 def stop(sentence: str, output: str = "") -> NoReturn:
@@ -64,7 +64,7 @@ def run(env: dict[str, str], *command: str | Path) -> tuple[bool, str]:
 
 
 def check(extras: list[str]) -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036
+    if sys.version_info < (3, 11):
         stop(f"Podium needs Python 3.11 or newer; this is {platform.python_version()}.")
     if {"cpu", "worker"} <= set(extras):
         stop("the extras cpu and worker exclude each other; name one of them.")
