@@ -94,6 +94,7 @@ class VllmEngine:
         self._engine.abort_request(list(request_ids))
 
     def statistics(self) -> dict[str, float]:
+        """From vLLM's own metrics, which it keeps once per process: of the engine started last."""
         for metric in self._engine.get_metrics():
             if metric.name == "vllm:iteration_tokens_total":
                 return {"steps": float(metric.count), "tokens": float(metric.sum)}
