@@ -1,4 +1,4 @@
-"""A random-weight Qwen3 made on the spot: the real architecture and the real tokenizer, without the real weights."""
+"""A random-weight Qwen3 made on the spot: real architecture, real tokenizer, without the real weights."""
 
 import base64
 import hashlib
