@@ -22,8 +22,9 @@ from rich.text import Text
 from cli.main import check_exposure
 from cli.stack import Hurry, Stack
 from jobs import settings as podium_settings
-from jobs.errors import ConfigurationError, PodiumError
+from jobs.errors import ConfigurationError, PodiumError, StoreUnavailable
 from jobs.settings import Settings
+from jobs.store import Store, connect
 
 READY_WITHIN = 600.0
 """Seconds for the engine to load: a large model from a slow disk takes minutes."""
@@ -92,6 +93,7 @@ def running(options: Options, environ: Mapping[str, str]) -> Iterator[Running]:
             if "PODIUM_REDIS_URL" not in env:
                 env["PODIUM_REDIS_URL"] = _start_valkey(stack, data_dir, environ)
             settings = podium_settings.load(env)
+            _check_redis(settings)
             check_exposure(options.host, settings)
             _start_parts(stack, options, env, settings)
             url = f"http://{_reachable(options.host)}:{options.port}"
@@ -200,6 +202,19 @@ def _start_valkey(stack: Stack, data_dir: Path, environ: Mapping[str, str]) -> s
                 time.sleep(0.05)
             else:
                 return url
+
+
+def _check_redis(settings: Settings) -> None:
+    redis = connect(settings.redis_url)
+    try:
+        Store(redis).ping()
+    except StoreUnavailable as error:
+        shown = settings.shown()["redis_url"]
+        raise ConfigurationError(
+            f"no Redis answers at {shown}: start it, correct PODIUM_REDIS_URL, or unset it for an embedded one"
+        ) from error
+    finally:
+        redis.close()
 
 
 def _start_parts(stack: Stack, options: Options, env: Mapping[str, str], settings: Settings) -> None:

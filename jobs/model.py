@@ -78,7 +78,7 @@ class Provenance(Value):
     model: str
     source: str
     score: str = Field(description="kind of score: probability, cosine or logit")
-    template_hash: str
+    template_hash: str | None = Field(description="None: the model has no template")
     instruction: str | None
     dtype: str
     engine: str

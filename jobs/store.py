@@ -128,7 +128,7 @@ class Store:
         """
         done = isinstance(end, Result)
         state = JobState.SUCCEEDED if done else JobState.FAILED
-        scored = len(end.results) if isinstance(end, Result) else 0
+        scored = end.usage.documents if isinstance(end, Result) else 0
         where = [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED, keys.callback(job_id), keys.CALLBACKS]
         args = [
             job_id,

@@ -46,10 +46,11 @@ class ModelProfile(Part):
     hf_overrides: dict[str, Any] = Field(default_factory=dict)
 
     @property
-    def template_hash(self) -> str:
-        """Twelve hex digits that change with any character of the template."""
-        text = self.template.model_dump_json() if self.template else ""
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    def template_hash(self) -> str | None:
+        """Twelve hex digits that change with any character of the template; None without one."""
+        if self.template is None:
+            return None
+        return hashlib.sha256(self.template.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def origin(self) -> str:

@@ -40,6 +40,7 @@ def test_return_documents_keeps_the_texts_and_top_n_cuts(runner: Runner, store: 
         "the sky is blue",
     ]
     assert job.result.usage.documents == 3
+    assert (job.scored, job.total) == (3, 3), "all were scored, though two are returned"
 
 
 def test_ties_stay_in_the_order_of_the_request(runner: Runner, store: Store) -> None:

@@ -56,6 +56,14 @@ def test_listening_beyond_loopback_without_keys_is_refused(tmp_path: Path) -> No
         assert "PODIUM_API_KEYS" in said.stderr
 
 
+def test_a_redis_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+    said = podium("up", f"--data-dir={tmp_path}", PODIUM_REDIS_URL="redis://me:hush-hush@127.0.0.1:1/0")
+    assert said.returncode == 2
+    assert "127.0.0.1:1" in said.stderr
+    assert "PODIUM_REDIS_URL" in said.stderr
+    assert "hush-hush" not in said.stderr + said.stdout
+
+
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     said = podium("up", "--model=nonsense", f"--data-dir={tmp_path}")
     assert said.returncode != 0

@@ -10,6 +10,7 @@ import httpx
 import psutil
 
 from tests.support.service import Service, podium_up
+from worker.engines.fake import MURDER
 
 LONG = "Lighthouses guide ships at night along the rocky coast of the northern sea. " * 12
 
@@ -78,6 +79,17 @@ def test_kill_9_of_podium_up_itself_leaves_no_process(tmp_path: Path) -> None:
         service.process.kill()
         service.process.wait()
         until("all gone", lambda: service.processes() == [], 15)
+
+
+def test_an_engine_that_dies_ends_its_worker_and_the_job_that_kills_it_is_poison(tmp_path: Path) -> None:
+    with podium_up(tmp_path, PODIUM_ENGINE__KIND="fake") as service:
+        murderer = service.submit(query="q", documents=["a good one", MURDER])
+        job = service.finished(murderer, within=90)
+        assert (job["status"], job["error"]["code"]) == ("failed", "poison")
+        innocent = service.finished(service.submit(query="q", documents=["a good one"]), within=60)
+        assert innocent["status"] == "succeeded"
+        assert service.output.read_text().count("score ended with code 70") == 3
+        assert service.process.poll() is None
 
 
 def test_redis_killed_and_restarted_loses_no_accepted_job(tmp_path: Path) -> None:

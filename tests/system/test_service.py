@@ -148,3 +148,28 @@ def test_the_page_and_the_docs_are_there(service: Service) -> None:
         assert "Podium" in client.get("/ui/").text
         assert client.get("/docs").is_success
         assert client.get("/").headers["location"] == "/ui"
+
+
+def test_the_page_ranks_through_the_public_api(service: Service) -> None:
+    """What a click on `Rank` sends and gets, by Gradio's own protocol."""
+    example = examples.load()[0]
+    with service.client() as client:
+        config = client.get("/ui/config").json()
+        (rank,) = [d for d in config["dependencies"] if len(d["inputs"]) == 4 and len(d["outputs"]) == 2]
+        sent = {
+            "data": [example.query, "", "\n".join(example.documents), ""],
+            "fn_index": rank["id"],
+            "session_hash": "test",
+        }
+        assert client.post("/ui/gradio_api/queue/join", json=sent).is_success
+        shown: dict[str, Any] = {}
+        with client.stream("GET", "/ui/gradio_api/queue/data", params={"session_hash": "test"}) as events:
+            for line in events.iter_lines():
+                event = json.loads(line.removeprefix("data: ")) if line else {}
+                if event.get("msg") == "process_completed":
+                    shown = event
+                    break
+    assert shown["success"], shown
+    text, table = shown["output"]["data"]
+    assert "minilm (cosine) on vllm" in text
+    assert table["data"][0][2] == example.documents[example.best]
