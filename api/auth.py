@@ -1,12 +1,13 @@
 """Who asks: the name of a bearer key, or `local` when no keys are set (loopback only)."""
 
 import hmac
+from ipaddress import ip_address
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from jobs.errors import Unauthorized
+from jobs.errors import ConfigurationError, Unauthorized
 from jobs.settings import Settings
 
 LOCAL = "local"
@@ -28,3 +29,16 @@ def owner(request: Request) -> str:
             if hmac.compare_digest(key.encode(), given.encode()):
                 return name
     raise Unauthorized("send one of this service's keys: Authorization: Bearer …")
+
+
+def check_exposure(host: str, settings: Settings) -> None:
+    """Without keys the API stays on loopback. Raises `ConfigurationError`."""
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and not settings.keys:
+        raise ConfigurationError(
+            f"listening on {host} without keys would let anyone in: "
+            "set PODIUM_API_KEYS=name:key, or use 127.0.0.1"
+        )

@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ import typer
 
 from jobs import settings as podium_settings
 from jobs.errors import ConfigurationError, PodiumError
-from jobs.settings import Settings
 
 app = typer.Typer(
     help="Podium, an asynchronous reranking service. Start with `podium demo` or `podium up`.",
@@ -81,6 +79,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000, no_page: NoPage = False) ->
         import uvicorn
 
         from api.app import create_app
+        from api.auth import check_exposure
 
         settings = podium_settings.load()
         check_exposure(host, settings)
@@ -145,19 +144,6 @@ def config() -> None:
         return 0
 
     _exit(run)
-
-
-def check_exposure(host: str, settings: Settings) -> None:
-    """Without keys the API stays on loopback. Raises `ConfigurationError`."""
-    try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not settings.keys:
-        raise ConfigurationError(
-            f"listening on {host} without keys would let anyone in: "
-            "set PODIUM_API_KEYS=name:key, or use 127.0.0.1"
-        )
 
 
 def _exit(run: Callable[[], int]) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.main import check_exposure
+from api.auth import check_exposure
 from cli.stack import Hurry, Stack
 from jobs import settings as podium_settings
 from jobs.errors import ConfigurationError, PodiumError, StoreUnavailable
@@ -211,7 +211,8 @@ def _check_redis(settings: Settings) -> None:
     except StoreUnavailable as error:
         shown = settings.shown()["redis_url"]
         raise ConfigurationError(
-            f"no Redis answers at {shown}: start it, correct PODIUM_REDIS_URL, or unset it for an embedded one"
+            f"no Redis answers at {shown}: start it, correct PODIUM_REDIS_URL, "
+            "or unset that for the embedded server"
         ) from error
     finally:
         redis.close()
