@@ -28,13 +28,14 @@ def admit(request: JobRequest, owner: str, settings: Settings) -> NewJob:
                 "callbacks are off: the operator has not set PODIUM_CALLBACK_SECRET", field="callback"
             )
         check_target(request.callback.url, settings.allowed_networks)
-    ttl = settings.jobs.result_ttl if request.result_ttl is None else timedelta(seconds=request.result_ttl)
     return NewJob(
         id=str(uuid.uuid4()),
         owner=owner,
         model=model,
         lane=request.lane,
-        result_ttl=ttl,
+        result_ttl=_seconds(request.result_ttl) or settings.jobs.result_ttl,
+        start_within=_seconds(request.start_within),
+        finish_within=_seconds(request.finish_within),
         callback=None if request.callback is None else CallbackTarget(**request.callback.model_dump()),
         work=Work(
             query=request.query,
@@ -48,6 +49,10 @@ def admit(request: JobRequest, owner: str, settings: Settings) -> NewJob:
             metadata=request.metadata,
         ),
     )
+
+
+def _seconds(given: int | None) -> timedelta | None:
+    return None if given is None else timedelta(seconds=given)
 
 
 def _check_sizes(request: JobRequest, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from api import health, problems
 from api.body import BodyLimit
 from api.routes import jobs
 from api.waiting import Waiting
+from jobs.ending import Ending
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings
 from jobs.store import Store, connect
@@ -22,6 +23,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     redis = connect(settings.redis_url)
     store = Store(redis)
     celery = make_app(settings)
+    doorbell = Doorbell(celery, redis)
     waiting = Waiting(store, settings.redis_url)
 
     @asynccontextmanager
@@ -43,7 +45,8 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     app.state.settings = settings
     app.state.store = store
     app.state.waiting = waiting
-    app.state.doorbell = Doorbell(celery, redis)
+    app.state.doorbell = doorbell
+    app.state.ending = Ending(store, doorbell, settings)
     problems.install(app)
     app.include_router(jobs.router)
     app.include_router(health.router)

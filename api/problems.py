@@ -23,6 +23,7 @@ STATUS: dict[type[errors.PodiumError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
+    errors.AlreadyEnded: HTTPStatus.CONFLICT,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

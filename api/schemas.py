@@ -61,6 +61,12 @@ class JobRequest(Wire):
     top_n: int | None = Field(None, ge=1, description="how many to return; default: all")
     return_documents: bool = Field(False, description="return the texts with their scores")
     lane: Annotated[Lane, Field(strict=False)] = Lane.INTERACTIVE
+    start_within: int | None = Field(
+        None, ge=1, le=30 * 86_400, description="seconds; if it has not started, it expires"
+    )
+    finish_within: int | None = Field(
+        None, ge=1, le=30 * 86_400, description="seconds; if it has not ended, it expires"
+    )
     result_ttl: int | None = Field(
         None, ge=1, le=30 * 86_400, description="seconds that the result is kept; default: the service's own"
     )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from jobs.errors import CallbackForbidden
 from jobs.model import CallbackTarget, Failure, Result, Value
-from jobs.states import CallbackState
+from jobs.states import CallbackState, JobState
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -76,20 +76,22 @@ def check_target(url: str, allowed: Sequence[Network]) -> None:
         raise CallbackForbidden("must be https (http only to addresses allowed by setting)", field=field)
 
 
-def body(job_id: str, end: Result | Failure, target: CallbackTarget, url: str, metadata: Any) -> str:
+def body(
+    job_id: str, state: JobState, end: Result | Failure, target: CallbackTarget, url: str, metadata: object
+) -> str:
     """The JSON that the target gets: thin, or with the result when it was asked for and is small."""
-    succeeded = isinstance(end, Result)
     data: dict[str, Any] = {
         "id": job_id,
-        "status": "succeeded" if succeeded else "failed",
+        "status": state.value,
         "url": url,
         "metadata": metadata,
     }
-    if not succeeded:
+    if isinstance(end, Failure):
         data["error"] = end.model_dump(mode="json")
     elif target.include_result:
         text = end.model_dump_json()
         if len(text.encode()) <= INLINE_BYTES:
             data["result"] = json.loads(text)
-    event = "job.succeeded" if succeeded else "job.failed"
-    return json.dumps({"type": event, "timestamp": datetime.now(UTC).isoformat(), "data": data})
+    return json.dumps(
+        {"type": f"job.{state.value}", "timestamp": datetime.now(UTC).isoformat(), "data": data}
+    )

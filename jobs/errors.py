@@ -55,6 +55,24 @@ class JobNotFound(PodiumError):
     code = "job_not_found"
 
 
+class AlreadyEnded(PodiumError):
+    """The job is in a terminal state: there is nothing to cancel."""
+
+    code = "already_ended"
+
+
+class Cancelled(PodiumError):
+    """The caller took the job back."""
+
+    code = "cancelled"
+
+
+class Expired(PodiumError):
+    """A deadline of the job passed before it could start or end."""
+
+    code = "expired"
+
+
 class StoreUnavailable(PodiumError):
     """Redis can't be reached, or refuses writes."""
 

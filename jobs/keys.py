@@ -6,6 +6,7 @@
 | podium:queued:{model}:{lane} | zset | waiting ids by creation time (ms) | leaves on claim or end |
 | podium:running | zset | running ids by the end of their lease (ms) | leaves on finish, release or reclaim |
 | podium:unannounced | zset | ids without a doorbell, by time (ms) | leaves when announced or claimed |
+| podium:deadlines | zset | ids by the time of their next deadline (ms) | leaves when none is left |
 | podium:lanes | set | the names of all queued zsets ever used | a few entries, kept |
 | podium:callback:{id} | hash | body, target, state, attempts | TTL callback.record_ttl |
 | podium:callbacks | zset | ids of callbacks by the time of their next attempt (ms) | leaves when settled |
@@ -17,6 +18,7 @@ Celery's own keys (queues `score.{model}.{lane}` and `callbacks`, bindings) are 
 
 RUNNING = "podium:running"
 UNANNOUNCED = "podium:unannounced"
+DEADLINES = "podium:deadlines"
 LANES = "podium:lanes"
 CALLBACKS = "podium:callbacks"
 EVENTS = "podium:events"

@@ -57,6 +57,8 @@ class NewJob(Value):
     lane: Lane
     work: Work
     result_ttl: timedelta
+    start_within: timedelta | None = None
+    finish_within: timedelta | None = None
     callback: CallbackTarget | None = None
 
 
@@ -135,6 +137,7 @@ class Job(Value):
     metadata: dict[str, Any] | None = None
     result: Result | None = None
     error: Failure | None = None
+    callback: CallbackTarget | None = None
     callback_state: CallbackState | None = None
 
 

@@ -44,6 +44,7 @@ class Outcome(StrEnum):
     OK = "OK"  # it was made
     REFUSED = "REFUSED"  # the job is in a state from which it can't be made
     SUPERSEDED = "SUPERSEDED"  # a later generation holds the job: the asker is stale
+    LATE = "LATE"  # a deadline has passed: the job must expire
     MISSING = "MISSING"  # there is no such job (any more)
 
 

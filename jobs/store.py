@@ -72,8 +72,10 @@ class Store:
         if job.callback is not None:
             fields["callback"] = job.callback.model_dump_json()
         flat = [item for pair in fields.items() for item in pair]
-        where = [keys.job(job.id), keys.queued(job.model, job.lane), keys.UNANNOUNCED, keys.LANES]
-        return self._ask("create", where, [job.id, *flat])
+        queued = keys.queued(job.model, job.lane)
+        where = [keys.job(job.id), queued, keys.UNANNOUNCED, keys.LANES, keys.DEADLINES]
+        deadlines = ["" if d is None else milliseconds(d) for d in (job.start_within, job.finish_within)]
+        return self._ask("create", where, [job.id, *deadlines, *flat])
 
     def announced(self, job_id: str) -> Outcome:
         """Notes that the job's doorbell was rung."""
@@ -89,7 +91,9 @@ class Store:
             JobState.RUNNING.value,
         ]
         with _available():
-            answer = self._scripts.run("claim", [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED], args)
+            answer = self._scripts.run(
+                "claim", [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED, keys.DEADLINES], args
+            )
         if answer[0] != Outcome.OK:
             return Outcome(answer[0])
         fields = dict(zip(answer[2][::2], answer[2][1::2], strict=True))
@@ -115,27 +119,35 @@ class Store:
     def finish(
         self,
         job_id: str,
-        generation: int,
+        generation: int | None,
+        state: JobState,
         end: Result | Failure,
         *,
+        before: JobState | None = None,
         callback_body: str = "",
         callback_ttl: timedelta = timedelta(days=7),
         callback_after: timedelta = timedelta(0),
     ) -> Outcome:
         """Ends a job with its result or its failure, and makes its callback pending, all in one script.
 
-        Ring for the callback after an OK; the sweeper does it after `callback_after`.
+        `generation` None: whoever holds the job; `before`: only from that state. Ring for the callback
+        after an OK; the sweeper does it after `callback_after`.
         """
-        done = isinstance(end, Result)
-        state = JobState.SUCCEEDED if done else JobState.FAILED
-        scored = end.usage.documents if isinstance(end, Result) else 0
-        where = [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED, keys.callback(job_id), keys.CALLBACKS]
+        scored = end.usage.documents if isinstance(end, Result) else ""
+        where = [
+            keys.job(job_id),
+            keys.RUNNING,
+            keys.UNANNOUNCED,
+            keys.callback(job_id),
+            keys.CALLBACKS,
+            keys.DEADLINES,
+        ]
         args = [
             job_id,
-            generation,
-            _from(state),
+            "" if generation is None else generation,
+            _from(state) if before is None else before.value,
             state.value,
-            "result" if done else "error",
+            "result" if isinstance(end, Result) else "error",
             end.model_dump_json(),
             scored,
             callback_body,
@@ -156,6 +168,13 @@ class Store:
         with _available():
             flat = self._scripts.run("overdue", [keys.RUNNING], [keys.job(""), limit])
         return [(flat[i], int(flat[i + 1]), int(flat[i + 2])) for i in range(0, len(flat), 3)]
+
+    def expired(self, limit: int) -> list[tuple[str, JobState | None]]:
+        """Jobs with a deadline that has passed: (id, the state in which it must still be; None for any)."""
+        with _available():
+            where, waits = [keys.DEADLINES], JobState.QUEUED.value
+            flat = self._scripts.run("expired", where, [keys.job(""), limit, waits])
+        return [(flat[i], JobState(flat[i + 1]) if flat[i + 1] else None) for i in range(0, len(flat), 2)]
 
     def unannounced(self, after: timedelta, limit: int) -> list[str]:
         """Waiting jobs without a doorbell for longer than `after`, oldest first."""
@@ -186,10 +205,6 @@ class Store:
         """How many jobs of the same queue stand before this one; None once it has left."""
         with _available():
             return cast("int | None", self._redis.zrank(keys.queued(job.model, job.lane), job.id))
-
-    def callback_target(self, job_id: str) -> CallbackTarget | None:
-        with _available():
-            return _parsed(CallbackTarget, cast("str | None", self._redis.hget(keys.job(job_id), "callback")))
 
     # -- callbacks ------------------------------------------------------------------------------------------
 
@@ -277,5 +292,6 @@ def _job(job_id: str, fields: dict[str, str]) -> Job:
         metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
         result=_parsed(Result, fields.get("result")),
         error=_parsed(Failure, fields.get("error")),
+        callback=_parsed(CallbackTarget, fields.get("callback")),
         callback_state=CallbackState(fields["callback_state"]) if "callback_state" in fields else None,
     )

@@ -21,6 +21,10 @@ class HandedBack(Exception):
     """The worker is draining: the job goes back to its queue, uncharged."""
 
 
+class Dropped(Exception):
+    """Nobody waits for the job any more: it was cancelled, has expired, or another worker has it."""
+
+
 @dataclass(eq=False)
 class Batch:
     """One job's sequences on their way through the engine."""
@@ -88,7 +92,10 @@ class Coalescer:
         self._thread.start()
 
     def submit(self, job_id: str, lane: Lane, sequences: Sequence[Sequence[int]]) -> Batch:
-        """Queues a job's sequences. `batch.done` gives the outputs or raises `HandedBack` or `EngineDied`."""
+        """Queues a job's sequences. `batch.done` gives the outputs.
+
+        Or it raises `HandedBack`, `Dropped` or `EngineDied`.
+        """
         batch = Batch(job_id, lane, sequences, [None] * len(sequences))
         with self._lock:
             if self.dead.is_set():
@@ -101,6 +108,14 @@ class Coalescer:
                 self._waiting.append(batch)
                 self._lock.notify()
         return batch
+
+    def drop(self, batch: Batch) -> None:
+        """Forgets what the engine was not given yet, and aborts the rest: its future raises `Dropped`."""
+        with self._lock:
+            self._waiting = [waiting for waiting in self._waiting if waiting is not batch]
+            if not batch.done.done():
+                batch.done.set_exception(Dropped(batch.job_id))
+            self._lock.notify()
 
     def hand_back(self) -> None:
         """Gives back every job that is not done: each future raises `HandedBack`. Takes no more."""
@@ -121,7 +136,8 @@ class Coalescer:
     def _run(self) -> None:
         try:
             while self._admit():
-                self._collect(self._engine.step())
+                if self._inside:
+                    self._collect(self._engine.step())
         except Exception as error:  # whatever it is, the engine can't be trusted any more
             log.exception("the engine died: %s", error)
             with self._lock:

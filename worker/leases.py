@@ -14,16 +14,23 @@ from jobs.store import Store
 
 log = logging.getLogger(__name__)
 
+ONE_SECOND = timedelta(seconds=1)
+
 
 @dataclass
 class Progress:
-    """How many documents of a job have their score."""
+    """What a job's lease needs to know of its work, and the work of its lease."""
 
-    scored: Callable[[], int] = int  # 0, until there is something to ask
+    scored: Callable[[], int] = int  # how many documents have their score: 0, until there is something to ask
+    drop: Callable[[], None] = lambda: None  # called when the lease is gone
+    lost: bool = False
 
 
 class Leases:
-    """Renews every lease three times in its length, with the job's progress."""
+    """Renews every lease three times in its length, and at least each second, with the job's progress.
+
+    A renewal that is refused is how a worker learns that its job was cancelled, has expired or was lost.
+    """
 
     def __init__(self, store: Store, lease: timedelta) -> None:
         self._store = store
@@ -54,7 +61,7 @@ class Leases:
                 del self._held[key]
 
     def _run(self) -> None:
-        while not self._stop.wait((self._lease / 3).total_seconds()):
+        while not self._stop.wait(min(self._lease / 3, ONE_SECOND).total_seconds()):
             with self._lock:
                 held = list(self._held.items())
             for (job_id, generation), progress in held:
@@ -65,3 +72,5 @@ class Leases:
                     break
                 if outcome is not Outcome.OK:
                     log.info("lease of %s (generation %d) is gone: %s", job_id, generation, outcome)
+                    progress.lost = True
+                    progress.drop()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jobs import callback
+from jobs.ending import Ending
 from jobs.errors import EngineDied, PodiumError, Poisoned, ScoringFailed
 from jobs.model import (
     Claim,
@@ -27,10 +27,10 @@ from jobs.model import (
 )
 from jobs.queue import Doorbell
 from jobs.settings import Settings
-from jobs.states import Outcome
+from jobs.states import JobState, Outcome
 from jobs.store import Store
 from worker import prompts
-from worker.coalescer import Batch, Coalescer, HandedBack
+from worker.coalescer import Batch, Coalescer, Dropped, HandedBack
 from worker.engines.base import Engine, Output
 from worker.leases import Leases, Progress
 from worker.profiles import ModelProfile
@@ -65,12 +65,17 @@ class Runner:
         if self.coalescer.dead.is_set():
             return Ended.HANDED_BACK  # unclaimed: the sweeper rings again for a worker that can
         claim = self.store.claim(job_id, self.worker, self.settings.jobs.lease)
+        if claim is Outcome.LATE:
+            return Ended.NOT_OURS  # the sweeper ends it: it must cost no tokens
         if isinstance(claim, Outcome):
             log.info("%s not claimed: %s", job_id, claim)
             return Ended.NOT_OURS
         try:
             with self.leases.held(claim) as progress:
                 result = self._score(claim, progress)
+        except Dropped:
+            log.info("%s dropped: nobody waits for it any more", job_id)
+            return Ended.NOT_OURS
         except HandedBack:
             return self._release(claim, charge=False)
         except EngineDied as error:
@@ -84,7 +89,7 @@ class Runner:
         except Exception:  # a defect of ours must not leave a job to run again and again
             log.exception("%s failed in a way that was not foreseen", claim.job_id)
             return self._fail(claim, PodiumError("an internal error; the worker's log has it"))
-        return self._end(claim, result, Ended.SUCCEEDED)
+        return self._end(claim, JobState.SUCCEEDED, result)
 
     def _score(self, claim: Claim, progress: Progress) -> Result:
         started = time.monotonic()
@@ -92,6 +97,9 @@ class Runner:
         tokenized = time.monotonic()
         batch = self.coalescer.submit(claim.job_id, claim.lane, built.sequences)
         progress.scored = lambda: _documents_scored(batch, built)
+        progress.drop = lambda: self.coalescer.drop(batch)
+        if progress.lost:
+            progress.drop()
         outputs = batch.done.result()
         scored = time.monotonic()
         return Result(
@@ -126,27 +134,16 @@ class Runner:
         )
 
     def _fail(self, claim: Claim, error: PodiumError) -> Ended:
-        return self._end(claim, Failure(code=error.code, message=error.message), Ended.FAILED)
+        return self._end(claim, JobState.FAILED, Failure(code=error.code, message=error.message))
 
-    def _end(self, claim: Claim, end: Result | Failure, ended: Ended) -> Ended:
-        body = ""
-        if claim.callback is not None:
-            url = self.settings.job_url(claim.job_id)
-            body = callback.body(claim.job_id, end, claim.callback, url, claim.work.metadata)
-        outcome = self.store.finish(
-            claim.job_id,
-            claim.generation,
-            end,
-            callback_body=body,
-            callback_ttl=self.settings.callbacks.record_ttl,
-            callback_after=self.settings.callbacks.hold,
-        )
+    def _end(self, claim: Claim, state: JobState, end: Result | Failure) -> Ended:
+        ending = Ending(self.store, self.doorbell, self.settings)
+        target, metadata = claim.callback, claim.work.metadata
+        outcome = ending.of(claim.job_id, claim.generation, state, end, target, metadata)
         if outcome is not Outcome.OK:
             log.warning("stale write refused: %s generation %d: %s", claim.job_id, claim.generation, outcome)
             return Ended.NOT_OURS
-        if body:
-            self.doorbell.announce_callback(claim.job_id)
-        return ended
+        return Ended.SUCCEEDED if state is JobState.SUCCEEDED else Ended.FAILED
 
     def _release(self, claim: Claim, *, charge: bool) -> Ended:
         outcome = self.store.release(claim.job_id, claim.generation, charge=charge)

@@ -7,8 +7,8 @@ It runs in the callback process, which needs no engine, so it goes on while ever
 import logging
 import threading
 
-from jobs import callback
-from jobs.errors import Poisoned, StoreUnavailable
+from jobs.ending import Ending
+from jobs.errors import Expired, Poisoned, StoreUnavailable
 from jobs.model import Failure
 from jobs.queue import Doorbell
 from jobs.settings import Settings
@@ -26,6 +26,7 @@ class Sweeper:
         self._store = store
         self._doorbell = doorbell
         self._settings = settings
+        self._ending = Ending(store, doorbell, settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._rung: dict[tuple[str, str], int] = {}
@@ -50,9 +51,21 @@ class Sweeper:
 
     def sweep(self) -> None:
         """One round."""
+        self.expire()
         self.take_back()
         self.ring_again()
         self.ring_for_callbacks()
+
+    def expire(self) -> None:
+        """Jobs whose deadline has passed end, unless they have started in time or ended meanwhile."""
+        for job_id, before in self._store.expired(AT_MOST):
+            job = self._store.get(job_id)
+            if job is not None:
+                what = "start" if before is JobState.QUEUED else "end"
+                why = Failure(
+                    code=Expired.code, message=f"it did not {what} within the time that was asked for"
+                )
+                self._ending.of_job(job, JobState.EXPIRED, why, generation=None, before=before)
 
     def take_back(self) -> None:
         """Jobs whose lease has ended go back to their queue, charged; after too many, they fail as poison."""
@@ -97,13 +110,8 @@ class Sweeper:
         self._store.announced(job_id)
 
     def _poison(self, job_id: str, generation: int, attempts: int) -> None:
-        failure = Failure(code=Poisoned.code, message=f"{attempts} workers lost this job while they had it")
-        target = self._store.callback_target(job_id)
         job = self._store.get(job_id)
-        body = ""
-        if target is not None and job is not None:
-            body = callback.body(job_id, failure, target, self._settings.job_url(job_id), job.metadata)
-        self._store.finish(
-            job_id, generation, failure, callback_body=body, callback_ttl=self._settings.callbacks.record_ttl
-        )
-        log.error("poison: %s is failed after %d attempts", job_id, attempts)
+        if job is not None:
+            why = Failure(code=Poisoned.code, message=f"{attempts} workers lost this job while they had it")
+            self._ending.of_job(job, JobState.FAILED, why, generation=generation)
+            log.error("poison: %s is failed after %d attempts", job_id, attempts)

@@ -12,10 +12,12 @@ from api.admission import admit
 from api.auth import bearer, owner
 from api.schemas import JobOut, JobRequest, job_out
 from api.waiting import Waiting
-from jobs.errors import JobNotFound, StoreUnavailable
-from jobs.model import Job, NewJob
+from jobs.ending import Ending
+from jobs.errors import AlreadyEnded, Cancelled, JobNotFound, StoreUnavailable
+from jobs.model import Failure, Job, NewJob
 from jobs.queue import Doorbell
 from jobs.settings import Settings
+from jobs.states import JobState, Outcome
 from jobs.store import Store
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,20 @@ async def get(
     return await _found(request, job_id, owner, min(wait, settings.jobs.max_wait.total_seconds()))
 
 
+@router.post(
+    "/{job_id}/cancel",
+    response_model_exclude_none=True,
+    responses={
+        404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"},
+        409: {**problems.RESPONSES[422], "description": "It has ended already; `detail` says how"},
+    },
+)
+async def cancel(job_id: str, request: Request, owner: Owner) -> JobOut:
+    """Takes a job back: at once while it waits; while it runs, its unscored documents are dropped."""
+    await asyncio.to_thread(_cancel, job_id, owner, request.app.state.store, request.app.state.ending)
+    return await _found(request, job_id, owner, 0)
+
+
 async def _found(request: Request, job_id: str, owner: str, wait: float) -> JobOut:
     state = request.app.state
     waiting: Waiting = state.waiting
@@ -79,6 +95,16 @@ async def _found(request: Request, job_id: str, owner: str, wait: float) -> JobO
         job = await waiting.ended(job_id, wait) or job
     position = None if job.state.terminal else await asyncio.to_thread(store.position, job)
     return job_out(job, position, state.settings.job_url(job_id))
+
+
+def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
+    job = store.get(job_id)
+    if job is None or job.owner != owner:
+        raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+    why = Failure(code=Cancelled.code, message="the caller cancelled it")
+    if ending.of_job(job, JobState.CANCELLED, why, generation=None) is not Outcome.OK:
+        ended = store.get(job_id)
+        raise AlreadyEnded(f"the job is {ended.state.value if ended else 'gone'}: nothing was cancelled")
 
 
 def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell) -> None:

@@ -1,20 +1,22 @@
 -- Ends a job: terminal state, result or error, TTL, and the callback made due, all or nothing.
--- KEYS  1 job  2 running zset  3 unannounced zset  4 callback  5 callbacks zset
--- ARGV  1 id  2 generation  3 allowed predecessors  4 new state  5 field (result | error)  6 its value
---       7 scored  8 callback body ('' for none)  9 callback record TTL in s
+-- KEYS  1 job  2 running zset  3 unannounced zset  4 callback  5 callbacks zset  6 deadlines zset
+-- ARGV  1 id  2 generation ('' for any: the caller or the clock ends it)  3 allowed predecessors  4 new state  5 field (result | error)  6 its value
+--       7 scored ('' for as many as are noted) 8 callback body ('' for none)  9 callback record TTL in s
 --       10 ms until the sweeper rings for the callback: the caller rings at once
 -- returns OK | REFUSED | SUPERSEDED | MISSING
 local found = redis.call('HMGET', KEYS[1], 'state', 'generation', 'result_ttl', 'callback', 'queued_in')
 if not found[1] then return 'MISSING' end
-if found[2] ~= ARGV[2] then return 'SUPERSEDED' end
+if ARGV[2] ~= '' and found[2] ~= ARGV[2] then return 'SUPERSEDED' end
 if not allowed_from(found[1], ARGV[3]) then return 'REFUSED' end
 local now = now_ms()
-redis.call('HSET', KEYS[1], 'state', ARGV[4], ARGV[5], ARGV[6], 'ended_at', now, 'scored', ARGV[7])
+redis.call('HSET', KEYS[1], 'state', ARGV[4], ARGV[5], ARGV[6], 'ended_at', now)
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'scored', ARGV[7]) end
 redis.call('HDEL', KEYS[1], 'work')
 redis.call('EXPIRE', KEYS[1], found[3])
 redis.call('ZREM', found[5], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[6], ARGV[1])
 if found[4] and ARGV[8] ~= '' then
   redis.call('HSET', KEYS[1], 'callback_state', 'pending')
   redis.call('HSET', KEYS[4], 'state', 'pending', 'target', found[4], 'body', ARGV[8], 'attempts', 0)

@@ -36,4 +36,4 @@ def test_a_worker_that_lost_its_lease_writes_into_the_void(store: Store) -> None
     store.release("job-1", stale.generation, charge=True)  # as the sweeper does when a lease has ended
     store.claim("job-1", "worker-2", LEASE)
     late = Failure(code="late", message="too late")
-    assert store.finish("job-1", stale.generation, late) is Outcome.SUPERSEDED
+    assert store.finish("job-1", stale.generation, JobState.FAILED, late) is Outcome.SUPERSEDED

@@ -72,9 +72,9 @@ def test_a_late_write_of_a_stale_worker_is_superseded(store: Store) -> None:
     failure = Failure(code="x", message="x")
     assert store.renew("job-1", first.generation, LEASE, 1) is Outcome.SUPERSEDED
     assert store.release("job-1", first.generation, charge=True) is Outcome.SUPERSEDED
-    assert store.finish("job-1", first.generation, failure) is Outcome.SUPERSEDED
-    assert store.finish("job-1", second.generation, failure) is Outcome.OK
-    assert store.finish("job-1", second.generation, failure) is Outcome.REFUSED
+    assert store.finish("job-1", first.generation, JobState.FAILED, failure) is Outcome.SUPERSEDED
+    assert store.finish("job-1", second.generation, JobState.FAILED, failure) is Outcome.OK
+    assert store.finish("job-1", second.generation, JobState.FAILED, failure) is Outcome.REFUSED
 
 
 def test_a_lost_lease_goes_back_charged_and_a_kept_one_does_not(
