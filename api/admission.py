@@ -1,5 +1,6 @@
 """Step 2: from a request to a job that may be stored, or an error that names the field."""
 
+import hashlib
 import json
 import uuid
 from datetime import timedelta
@@ -7,12 +8,12 @@ from datetime import timedelta
 from api.schemas import JobRequest
 from jobs.callback import check_target
 from jobs.errors import CallbackForbidden, InvalidRequest, TooLarge, UnknownModel
-from jobs.model import CallbackTarget, Document, NewJob, Work
+from jobs.model import CallbackTarget, Document, Idempotency, NewJob, Work
 from jobs.settings import Settings
 
 
-def admit(request: JobRequest, owner: str, settings: Settings) -> NewJob:
-    """A job with an id of its own.
+def admit(request: JobRequest, owner: str, settings: Settings, key: str | None = None) -> NewJob:
+    """A job with an id of its own. `key`: the caller's Idempotency-Key.
 
     Raises `InvalidRequest`, `UnknownModel`, `TooLarge` or `CallbackForbidden`.
     """
@@ -36,6 +37,7 @@ def admit(request: JobRequest, owner: str, settings: Settings) -> NewJob:
         result_ttl=_seconds(request.result_ttl) or settings.jobs.result_ttl,
         start_within=_seconds(request.start_within),
         finish_within=_seconds(request.finish_within),
+        idempotency=None if key is None else _idempotency(key, request, settings),
         callback=None if request.callback is None else CallbackTarget(**request.callback.model_dump()),
         work=Work(
             query=request.query,
@@ -48,6 +50,16 @@ def admit(request: JobRequest, owner: str, settings: Settings) -> NewJob:
             return_documents=request.return_documents,
             metadata=request.metadata,
         ),
+    )
+
+
+def _idempotency(key: str, request: JobRequest, settings: Settings) -> Idempotency:
+    if not 0 < len(key) <= 255:
+        raise InvalidRequest("an Idempotency-Key has 1 to 255 characters", field="Idempotency-Key")
+    return Idempotency(
+        key=hashlib.sha256(key.encode()).hexdigest(),
+        request=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
+        ttl=settings.jobs.idempotency_ttl,
     )
 
 

@@ -61,6 +61,18 @@ class AlreadyEnded(PodiumError):
     code = "already_ended"
 
 
+class IdempotencyConflict(PodiumError):
+    """The Idempotency-Key was used for another request."""
+
+    code = "idempotency_conflict"
+
+
+class JobErased(PodiumError):
+    """The Idempotency-Key belongs to a job that is no longer kept."""
+
+    code = "job_erased"
+
+
 class Cancelled(PodiumError):
     """The caller took the job back."""
 

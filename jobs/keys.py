@@ -10,6 +10,7 @@
 | podium:lanes | set | the names of all queued zsets ever used | a few entries, kept |
 | podium:callback:{id} | hash | body, target, state, attempts | TTL callback.record_ttl |
 | podium:callbacks | zset | ids of callbacks by the time of their next attempt (ms) | leaves when settled |
+| podium:idempotency:{owner}:{key} | hash | job and request of a caller's key | TTL jobs.idempotency_ttl |
 | podium:workers:{name} | string | what a live worker serves, as JSON | TTL, renewed by its heartbeat |
 | podium:events | channel | id of each job whose state changed | - |
 
@@ -35,6 +36,10 @@ def queued(model: str, lane: str) -> str:
 
 def callback(job_id: str) -> str:
     return f"podium:callback:{job_id}"
+
+
+def idempotency(owner: str, key: str) -> str:
+    return f"podium:idempotency:{owner}:{key}"
 
 
 def worker(name: str) -> str:

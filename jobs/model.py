@@ -48,6 +48,14 @@ class Work(Value):
     metadata: dict[str, Any] | None = None
 
 
+class Idempotency(Value):
+    """What makes a repeated request find its first job: hashes of the caller's key and of the request."""
+
+    key: str
+    request: str
+    ttl: timedelta
+
+
 class NewJob(Value):
     """A job that is validated and not yet stored."""
 
@@ -59,6 +67,7 @@ class NewJob(Value):
     result_ttl: timedelta
     start_within: timedelta | None = None
     finish_within: timedelta | None = None
+    idempotency: Idempotency | None = None
     callback: CallbackTarget | None = None
 
 

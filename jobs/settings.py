@@ -5,6 +5,7 @@ then the defaults below. Nested ones are `PODIUM_<SECTION>__<NAME>`. A name that
 in the file and in the environment: a setting that nothing reads is a trap.
 """
 
+import base64
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -64,6 +65,7 @@ class Jobs(Section):
     announce_after: Seconds = timedelta(seconds=5)
     max_attempts: int = Field(3, gt=0, description="lost leases and engine deaths before a job is poison")
     result_ttl: Seconds = timedelta(hours=24)
+    idempotency_ttl: Seconds = timedelta(hours=24)
     max_wait: Seconds = timedelta(seconds=60)
 
 
@@ -116,6 +118,15 @@ class Settings(Section):
     def _networks_parse(cls, value: str) -> str:
         for part in filter(None, (p.strip() for p in value.split(","))):
             ip_network(part)
+        return value
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _secret_signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            prefix, _, key = value.get_secret_value().partition("_")
+            if prefix != "whsec" or not 24 <= len(base64.b64decode(key, validate=True)) <= 64:
+                raise ValueError("write whsec_ and then 24 to 64 bytes in base64")
         return value
 
     @field_validator("api_keys")

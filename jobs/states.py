@@ -45,6 +45,7 @@ class Outcome(StrEnum):
     REFUSED = "REFUSED"  # the job is in a state from which it can't be made
     SUPERSEDED = "SUPERSEDED"  # a later generation holds the job: the asker is stale
     LATE = "LATE"  # a deadline has passed: the job must expire
+    CONFLICT = "CONFLICT"  # the idempotency key came with another request before
     MISSING = "MISSING"  # there is no such job (any more)
 
 

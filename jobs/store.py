@@ -55,8 +55,11 @@ class Store:
 
     # -- a job's path, in the order of its steps ---------------------------------------------------
 
-    def create(self, job: NewJob) -> Outcome:
-        """Stores `job` as queued and not yet announced. REFUSED if the id exists."""
+    def create(self, job: NewJob) -> Outcome | str:
+        """Stores `job` as queued and not yet announced: OK; REFUSED if the id exists.
+
+        With an idempotency key that is known: the id of its first job, or CONFLICT for another request.
+        """
         fields = {
             "state": JobState.QUEUED.value,
             "owner": job.owner,
@@ -73,9 +76,20 @@ class Store:
             fields["callback"] = job.callback.model_dump_json()
         flat = [item for pair in fields.items() for item in pair]
         queued = keys.queued(job.model, job.lane)
-        where = [keys.job(job.id), queued, keys.UNANNOUNCED, keys.LANES, keys.DEADLINES]
+        again = job.idempotency
+        where = [
+            keys.job(job.id),
+            queued,
+            keys.UNANNOUNCED,
+            keys.LANES,
+            keys.DEADLINES,
+            keys.idempotency(job.owner, again.key if again else ""),
+        ]
         deadlines = ["" if d is None else milliseconds(d) for d in (job.start_within, job.finish_within)]
-        return self._ask("create", where, [job.id, *deadlines, *flat])
+        remembered = [again.request, round(again.ttl / SECOND)] if again else ["", 0]
+        with _available():
+            answer = self._scripts.run("create", where, [job.id, *deadlines, *remembered, *flat])
+        return str(answer[1]) if answer[0] == "REPLAYED" else Outcome(answer[0])
 
     def announced(self, job_id: str) -> Outcome:
         """Notes that the job's doorbell was rung."""

@@ -13,7 +13,14 @@ from api.auth import bearer, owner
 from api.schemas import JobOut, JobRequest, job_out
 from api.waiting import Waiting
 from jobs.ending import Ending
-from jobs.errors import AlreadyEnded, Cancelled, JobNotFound, StoreUnavailable
+from jobs.errors import (
+    AlreadyEnded,
+    Cancelled,
+    IdempotencyConflict,
+    JobErased,
+    JobNotFound,
+    StoreUnavailable,
+)
 from jobs.model import Failure, Job, NewJob
 from jobs.queue import Doorbell
 from jobs.settings import Settings
@@ -32,7 +39,11 @@ Owner = Annotated[str, Depends(owner)]
     "",
     status_code=202,
     response_model_exclude_none=True,
-    responses={200: {"model": JobOut, "description": "With `Prefer: wait=…`: the job has ended"}},
+    responses={
+        200: {"model": JobOut, "description": "With `Prefer: wait=…`: the job has ended"},
+        409: {**problems.RESPONSES[422], "description": "The Idempotency-Key was used for another request"},
+        410: {**problems.RESPONSES[422], "description": "The Idempotency-Key's job is no longer kept"},
+    },
 )
 async def create(
     body: JobRequest,
@@ -40,14 +51,20 @@ async def create(
     response: Response,
     owner: Owner,
     prefer: Annotated[str | None, Header(description="wait=20: hold the answer up to 20 s")] = None,
+    idempotency_key: Annotated[
+        str | None, Header(description="the same key and body again: the same job, for 24 h")
+    ] = None,
 ) -> JobOut:
     """Accepts a job: stored and announced when this answers, and not lost from then on."""
     settings: Settings = request.app.state.settings
-    job = admit(body, owner, settings)
-    await asyncio.to_thread(_store_and_announce, job, request.app.state.store, request.app.state.doorbell)
+    job = admit(body, owner, settings, idempotency_key)
+    state = request.app.state
+    job_id = await asyncio.to_thread(_store_and_announce, job, state.store, state.doorbell)
+    if job_id != job.id:
+        response.headers["Idempotency-Replayed"] = "true"
     wait = _preferred_wait(prefer, settings)
-    found = await _found(request, job.id, owner, wait)
-    response.headers["Location"] = settings.job_url(job.id)
+    found = await _found(request, job_id, owner, wait)
+    response.headers["Location"] = settings.job_url(job_id)
     if wait:
         response.headers["Preference-Applied"] = "wait"
         response.status_code = 200 if found.status.terminal else 202
@@ -107,14 +124,22 @@ def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
         raise AlreadyEnded(f"the job is {ended.state.value if ended else 'gone'}: nothing was cancelled")
 
 
-def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell) -> None:
-    store.create(job)
+def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell) -> str:
+    """The id of the job: its own, or that of the job which its idempotency key has made before."""
+    created = store.create(job)
+    if created is Outcome.CONFLICT:
+        raise IdempotencyConflict("this Idempotency-Key was used for another request: use a new one")
+    if not isinstance(created, Outcome):
+        if store.get(created) is None:
+            raise JobErased(f"this Idempotency-Key made the job {created}, which is no longer kept")
+        return created
     try:
         doorbell.announce(job.id, job.model, job.lane)
         store.announced(job.id)
     except StoreUnavailable as error:
         # It is stored, so it is accepted: the sweeper announces it.
         log.warning("%s is stored, not announced: %s", job.id, error)
+    return job.id
 
 
 def _preferred_wait(prefer: str | None, settings: Settings) -> float:
