@@ -86,7 +86,7 @@ class Store:
             keys.idempotency(job.owner, again.key if again else ""),
         ]
         deadlines = ["" if d is None else milliseconds(d) for d in (job.start_within, job.finish_within)]
-        remembered = [again.request, round(again.ttl / SECOND)] if again else ["", 0]
+        remembered: list[str | int] = [again.request, round(again.ttl / SECOND)] if again else ["", 0]
         with _available():
             answer = self._scripts.run("create", where, [job.id, *deadlines, *remembered, *flat])
         return str(answer[1]) if answer[0] == "REPLAYED" else Outcome(answer[0])
