@@ -2,7 +2,7 @@
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help setup demo check test format
+.PHONY: help setup demo check test chaos format
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -17,6 +17,8 @@ check: setup ## format, lint, types, import contracts
 	@$(BIN)/lint-imports --no-cache
 test: setup ## all tests, on a real Valkey and real engines
 	@$(BIN)/pytest
+chaos: setup ## kill, pause and restart parts under load, then balance the books (JOBS=, DURATION=, SEED=)
+	@$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),1000) --duration $(or $(DURATION),60) --seed $(or $(SEED),1)
 format: setup ## let ruff format and mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .

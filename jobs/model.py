@@ -146,6 +146,7 @@ class Job(Value):
     metadata: dict[str, Any] | None = None
     result: Result | None = None
     error: Failure | None = None
+    ends: int = Field(0, description="how often it was ended: more than once is a defect")
     callback: CallbackTarget | None = None
     callback_state: CallbackState | None = None
 

@@ -11,6 +11,7 @@ if not allowed_from(found[1], ARGV[3]) then return 'REFUSED' end
 local now = now_ms()
 redis.call('HSET', KEYS[1], 'state', ARGV[4], ARGV[5], ARGV[6], 'ended_at', now)
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'scored', ARGV[7]) end
+redis.call('HINCRBY', KEYS[1], 'ends', 1)
 redis.call('HDEL', KEYS[1], 'work')
 redis.call('EXPIRE', KEYS[1], found[3])
 redis.call('ZREM', found[5], ARGV[1])

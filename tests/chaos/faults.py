@@ -1,0 +1,122 @@
+"""What goes wrong: parts killed with -9, paused beyond their lease, restarted; messages duplicated."""
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psutil
+from redis.exceptions import RedisError
+
+from cli.stack import Part, Stack
+from jobs.errors import StoreUnavailable
+from jobs.model import Lane
+from jobs.queue import Doorbell
+from jobs.states import JobState
+from jobs.store import Store
+
+
+@dataclass
+class Faults:
+    stack: Stack
+    store: Store
+    doorbell: Doorbell
+    lease: float
+    seed: int
+    accepted: list[str]
+    done: Counter[str] = field(default_factory=Counter)
+    recoveries: list[float] = field(default_factory=list)
+    _watchers: list[threading.Thread] = field(default_factory=list)
+
+    def run(self, seconds: float) -> None:
+        """A fault each second or so, and whatever died is started again, as a supervisor does."""
+        chance = random.Random(self.seed)
+        faults: list[tuple[int, Callable[[random.Random], None]]] = [
+            (4, self.kill_a_worker),
+            (4, self.pause_a_worker),
+            (2, self.kill_an_api),
+            (1, self.kill_the_callback_worker),
+            (1, self.restart_redis),
+            (4, self.duplicate_messages),
+        ]
+        weights, kinds = zip(*faults, strict=True)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            (fault,) = chance.choices(kinds, weights)
+            try:
+                fault(chance)
+                self.done[fault.__name__] += 1
+            except (RedisError, StoreUnavailable):
+                pass  # Redis is still away
+            self._revive_for(chance.uniform(0.5, 1.5))
+
+    def settle(self) -> None:
+        self._revive_for(1.0)
+        for watcher in self._watchers:
+            watcher.join()
+
+    def kill_a_worker(self, chance: random.Random) -> None:
+        worker = chance.choice(self._workers())
+        name = f"score-{worker.process.pid}@"
+        worker.process.kill()
+        worker.process.wait()
+        killed = time.monotonic()
+        for job_id, generation in self.store.running_on(name):
+            watcher = threading.Thread(target=self._watch, args=(job_id, generation, killed))
+            watcher.start()
+            self._watchers.append(watcher)
+
+    def pause_a_worker(self, chance: random.Random) -> None:
+        """The classic zombie: it wakes up after its lease and thinks that it still has its jobs."""
+        process = psutil.Process(chance.choice(self._workers()).process.pid)
+        process.suspend()
+        wake = threading.Timer(self.lease * chance.uniform(1.5, 2.5), _resume, [process])
+        wake.start()
+        self._watchers.append(wake)
+
+    def kill_an_api(self, chance: random.Random) -> None:
+        self._kill(chance.choice([part for part in self.stack.parts if part.name.startswith("api")]))
+
+    def kill_the_callback_worker(self, _: random.Random) -> None:
+        self._kill(next(part for part in self.stack.parts if part.name == "callbacks"))
+
+    def restart_redis(self, _: random.Random) -> None:
+        self._kill(next(part for part in self.stack.parts if part.name == "valkey"))
+
+    def duplicate_messages(self, chance: random.Random) -> None:
+        for job_id in chance.sample(self.accepted, min(20, len(self.accepted))):
+            self.doorbell.announce(job_id, "minilm", chance.choice(list(Lane)))
+
+    def _workers(self) -> list[Part]:
+        return [part for part in self.stack.parts if part.name.startswith("score") and part.alive]
+
+    def _kill(self, part: Part) -> None:
+        part.process.kill()
+        part.process.wait()
+
+    def _revive_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.stack.revive(at_most=10_000, within=1)
+            time.sleep(0.05)
+
+    def _watch(self, job_id: str, generation: int, killed: float) -> None:
+        """Notes how long a job of a killed worker waits until another has it, or until it has ended."""
+        while time.monotonic() - killed < 120:
+            try:
+                job = self.store.get(job_id)
+            except StoreUnavailable:
+                job = None
+            if job is not None and (job.state.terminal or job.generation > generation):
+                break
+            time.sleep(0.05)
+        if job is None or job.state is not JobState.EXPIRED:
+            self.recoveries.append(time.monotonic() - killed)
+
+
+def _resume(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.resume()
