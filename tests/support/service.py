@@ -59,6 +59,11 @@ class Service:
                     self.seen.add(process)
         return [process for process in self.seen if _alive(process)]
 
+    def score_worker(self) -> psutil.Process:
+        """By the name in its heartbeat: Celery renames its processes."""
+        (name,) = [worker["name"] for worker in self.store().workers() if worker["role"] == "score"]
+        return psutil.Process(int(name.removeprefix("score-").partition("@")[0]))
+
     def named(self, *words: str) -> list[psutil.Process]:
         return [p for p in self.processes() if all(word in " ".join(p.cmdline()) for word in words)]
 

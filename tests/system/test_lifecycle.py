@@ -54,7 +54,7 @@ def test_sigterm_leaves_no_process_and_a_restart_finishes_every_accepted_job(tmp
 
 def test_kill_9_of_the_score_worker_leaves_no_engine_process_and_the_job_is_done(tmp_path: Path) -> None:
     with podium_up(tmp_path, PODIUM_ENGINE__SEPARATE_PROCESS="true", PODIUM_JOBS__LEASE="3") as service:
-        (worker,) = service.named("cli", "worker", "score")
+        worker = service.score_worker()
         engines = [child for child in worker.children(recursive=True) if child.is_running()]
         assert any(
             "EngineCore" in child.name() or "VLLM" in " ".join(child.cmdline()) for child in engines
