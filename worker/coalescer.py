@@ -33,9 +33,25 @@ class Batch:
     lane: Lane
     sequences: Sequence[Sequence[int]]
     outputs: list[Output | None]
+    suspect: bool = False  # an engine or a worker ended with it before: it shares the engine with nobody
     done: "Future[list[Output]]" = field(default_factory=Future)
     next: int = 0  # the first sequence that the engine was not given yet
     scored: int = 0
+
+
+def candidates(waiting: Sequence[Batch], inside: Sequence[Batch]) -> Sequence[Batch]:
+    """Those of `waiting` that may enter now, beside what is `inside`.
+
+    A suspect runs alone, so that an engine that dies takes no innocent job along. It waits for its turn like
+    any other; when that comes, nothing enters until the engine is empty.
+    """
+    alone = [batch for batch in inside if batch.suspect]
+    if alone:
+        return [batch for batch in waiting if batch is alone[0]]
+    first = next((b for lane in (Lane.INTERACTIVE, Lane.BULK) for b in waiting if b.lane is lane), None)
+    if first is not None and first.suspect:
+        return [] if inside else [first]
+    return [batch for batch in waiting if not batch.suspect]
 
 
 def plan(waiting: Sequence[Batch], budget: int) -> list[tuple[Batch, int]]:
@@ -91,12 +107,14 @@ class Coalescer:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, job_id: str, lane: Lane, sequences: Sequence[Sequence[int]]) -> Batch:
+    def submit(
+        self, job_id: str, lane: Lane, sequences: Sequence[Sequence[int]], *, suspect: bool = False
+    ) -> Batch:
         """Queues a job's sequences. `batch.done` gives the outputs.
 
         Or it raises `HandedBack`, `Dropped` or `EngineDied`.
         """
-        batch = Batch(job_id, lane, sequences, [None] * len(sequences))
+        batch = Batch(job_id, lane, sequences, [None] * len(sequences), suspect)
         with self._lock:
             if self.dead.is_set():
                 batch.done.set_exception(EngineDied("the engine has ended"))
@@ -142,7 +160,10 @@ class Coalescer:
             log.exception("the engine died: %s", error)
             with self._lock:
                 self.dead.set()
-                self._fail_all(EngineDied(f"the engine died: {error}"))
+                for batch, _ in self._inside.values():
+                    if not batch.done.done():
+                        batch.done.set_exception(EngineDied(f"the engine died: {error}"))
+                self._fail_all(HandedBack("the engine died before it was given this job"))
             self._on_death()
 
     def _admit(self) -> bool:
@@ -155,7 +176,8 @@ class Coalescer:
             gone = [key for key, (batch, _) in self._inside.items() if batch.done.done()]
             for key in gone:
                 self._leave(key)
-            chosen = plan(self._waiting, self._window - self._tokens_inside)
+            inside = list({id(batch): batch for batch, _ in self._inside.values()}.values())
+            chosen = plan(candidates(self._waiting, inside), self._window - self._tokens_inside)
             entering = []
             for batch, count in chosen:
                 for index in range(batch.next, batch.next + count):

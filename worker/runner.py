@@ -95,7 +95,8 @@ class Runner:
         started = time.monotonic()
         built = prompts.build(claim.work, self.profile, self.engine.tokenizer, self.engine.info.max_tokens)
         tokenized = time.monotonic()
-        batch = self.coalescer.submit(claim.job_id, claim.lane, built.sequences)
+        suspect = claim.attempts > 0
+        batch = self.coalescer.submit(claim.job_id, claim.lane, built.sequences, suspect=suspect)
         progress.scored = lambda: _documents_scored(batch, built)
         progress.drop = lambda: self.coalescer.drop(batch)
         if progress.lost:
