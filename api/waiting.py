@@ -23,6 +23,11 @@ class Waiting:
         self._url = redis_url
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
 
+    @property
+    def count(self) -> int:
+        """How many jobs are waited for now."""
+        return len(self._waiters)
+
     async def listen(self) -> None:
         """Wakes waiters as events come in, until it is cancelled."""
         while True:

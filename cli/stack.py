@@ -6,6 +6,7 @@ Not a process-manager library: docs/decisions/0002.
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,10 @@ class Stack:
         part = Part(name, argv, env, log, grace, _spawn(argv, env, log))
         self.parts.append(part)
         return part
+
+    def start_podium(self, name: str, *command: str, env: Mapping[str, str], grace: float = 5.0) -> Part:
+        """Starts a part that is a command of `podium`."""
+        return self.start(name, [sys.executable, "-m", "cli", *command], env, grace=grace)
 
     def check(self) -> None:
         """Raises `PartDied` for the first part that has ended."""

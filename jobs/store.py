@@ -208,14 +208,6 @@ class Store:
         with _available():
             return cast("list[str]", self._redis.zrange(keys.queued(model, lane), 0, limit - 1))
 
-    def running_on(self, worker: str) -> list[tuple[str, int]]:
-        """The jobs that a worker whose name begins so has in hand: (id, generation)."""
-        with _available():
-            running = cast("list[str]", self._redis.zrange(keys.RUNNING, 0, -1))
-            held = [self._redis.hmget(keys.job(job_id), "worker", "generation") for job_id in running]
-        found = zip(running, cast("list[list[str | None]]", held), strict=True)
-        return [(job_id, int(g)) for job_id, (name, g) in found if name and g and name.startswith(worker)]
-
     # -- what readers see -------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Job | None:

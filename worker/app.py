@@ -56,7 +56,7 @@ def score(settings: Settings) -> int:
         coalescer = Coalescer(engine, window_tokens=settings.engine.window_tokens, on_death=_stop_celery)
         leases = Leases(store, settings.jobs.lease)
         about = _about(name, "score", settings, lambda: {"engine": engine.statistics()})
-        for part in (coalescer, leases, Heartbeat(store, name, about)):
+        for part in (coalescer, leases):
             part.start()
             closing.callback(part.close)
         doorbell = Doorbell(app, redis)
@@ -64,7 +64,7 @@ def score(settings: Settings) -> int:
         register_score(app, runner.run)
         _drain_on_sigterm(settings.worker.drain.total_seconds(), coalescer.hand_back)
         queues = [queue_name(profile.name, lane) for lane in Lane]
-        return _serve(app, name, queues, settings.worker.threads)
+        return _serve(app, Heartbeat(store, name, about), queues, settings.worker.threads)
 
 
 def callbacks(settings: Settings) -> int:
@@ -84,10 +84,10 @@ def callbacks(settings: Settings) -> int:
         secret = settings.callback_secret.get_secret_value()
         register_deliver(app, Delivery(store, egress, secret, settings.callbacks.hold).deliver)
         about = _about(name, "callbacks", settings, dict)
-        for part in (Sweeper(store, Doorbell(app, redis), settings), Heartbeat(store, name, about)):
-            part.start()
-            closing.callback(part.close)
-        return _serve(app, name, [CALLBACKS], settings.callbacks.threads)
+        sweeper = Sweeper(store, Doorbell(app, redis), settings)
+        sweeper.start()
+        closing.callback(sweeper.close)
+        return _serve(app, Heartbeat(store, name, about), [CALLBACKS], settings.callbacks.threads)
 
 
 def _start_engine(profile: ModelProfile, settings: Settings) -> Engine:
@@ -104,17 +104,18 @@ def _start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     return VllmEngine(profile, settings.engine)
 
 
-def _serve(app: Celery, name: str, queues: list[str], threads: int) -> int:
-    """Runs Celery's worker until it has drained."""
+def _serve(app: Celery, heartbeat: Heartbeat, queues: list[str], threads: int) -> int:
+    """Runs Celery's worker until it has drained. Its heart beats from its first look for messages on."""
 
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
-    def ctrl_c_is_sigterm(**_: Any) -> None:
+    def ready(**_: Any) -> None:
         # Celery's own second Ctrl-C is a cold shutdown, which is broken with threads.
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
-        log.info("%s takes jobs from %s", name, ", ".join(queues))
+        heartbeat.start()
+        log.info("%s takes jobs from %s", heartbeat.worker, ", ".join(queues))
 
     worker = app.Worker(
-        hostname=name,
+        hostname=heartbeat.worker,
         pool="threads",
         concurrency=threads,
         queues=queues,
@@ -123,7 +124,10 @@ def _serve(app: Celery, name: str, queues: list[str], threads: int) -> int:
         without_mingle=True,
         without_gossip=True,
     )
-    worker.start()
+    try:
+        worker.start()
+    finally:
+        heartbeat.close()
     return int(worker.exitcode or 0)
 
 
@@ -148,7 +152,7 @@ def _about(
     name: str, role: str, settings: Settings, more: Callable[[], dict[str, Any]]
 ) -> Callable[[], dict[str, Any]]:
     fixed = {"name": name, "role": role, "model": settings.model, "since": time.time()}
-    return lambda: {**fixed, **more()}
+    return lambda: {**fixed, "at": time.time(), **more()}
 
 
 def _name(role: str) -> str:

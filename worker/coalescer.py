@@ -139,7 +139,8 @@ class Coalescer:
         """Gives back every job that is not done: each future raises `HandedBack`. Takes no more."""
         with self._lock:
             self._draining = True
-            self._fail_all(HandedBack("the worker is draining"))
+            leaving = HandedBack("the worker is draining")
+            self._end_all(leaving, leaving)
             self._lock.notify()
 
     def close(self) -> None:
@@ -160,10 +161,8 @@ class Coalescer:
             log.exception("the engine died: %s", error)
             with self._lock:
                 self.dead.set()
-                for batch, _ in self._inside.values():
-                    if not batch.done.done():
-                        batch.done.set_exception(EngineDied(f"the engine died: {error}"))
-                self._fail_all(HandedBack("the engine died before it was given this job"))
+                innocent = HandedBack("the engine died before it was given this job")
+                self._end_all(EngineDied(f"the engine died: {error}"), innocent)
             self._on_death()
 
     def _admit(self) -> bool:
@@ -210,9 +209,10 @@ class Coalescer:
         self._tokens_inside -= len(batch.sequences[index])
         return batch, index
 
-    def _fail_all(self, error: Exception) -> None:
-        batches = {id(b): b for b in (*self._waiting, *(batch for batch, _ in self._inside.values()))}
-        for batch in batches.values():
-            if not batch.done.done():
-                batch.done.set_exception(error)
+    def _end_all(self, inside: Exception, waiting: Exception) -> None:
+        """Ends every job: `inside` for those of which the engine has something, `waiting` for the rest."""
+        for batches, error in (([b for b, _ in self._inside.values()], inside), (self._waiting, waiting)):
+            for batch in batches:
+                if not batch.done.done():
+                    batch.done.set_exception(error)
         self._waiting.clear()

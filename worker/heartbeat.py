@@ -19,7 +19,7 @@ class Heartbeat:
 
     def __init__(self, store: Store, worker: str, about: Callable[[], dict[str, Any]]) -> None:
         self._store = store
-        self._worker = worker
+        self.worker = worker
         self._about = about
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -30,16 +30,17 @@ class Heartbeat:
     def close(self) -> None:
         """The worker is seen as gone at once."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         try:
-            self._store.retire(self._worker)
+            self._store.retire(self.worker)
         except StoreUnavailable:
             log.info("no Redis to say goodbye to: the heartbeat runs out by itself")
 
     def _run(self) -> None:
         while True:
             try:
-                self._store.heartbeat(self._worker, self._about(), BEAT * 3)
+                self._store.heartbeat(self.worker, self._about(), BEAT * 3)
             except StoreUnavailable as error:
                 log.warning("no heartbeat: %s", error)
             if self._stop.wait(BEAT.total_seconds()):

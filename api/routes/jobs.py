@@ -105,19 +105,23 @@ async def _found(request: Request, job_id: str, owner: str, wait: float) -> JobO
     state = request.app.state
     waiting: Waiting = state.waiting
     store: Store = state.store
-    job: Job | None = await asyncio.to_thread(store.get, job_id)
-    if job is None or job.owner != owner:
-        raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+    job = await asyncio.to_thread(_owned, job_id, owner, store)
     if wait and not job.state.terminal:
         job = await waiting.ended(job_id, wait) or job
     position = None if job.state.terminal else await asyncio.to_thread(store.position, job)
     return job_out(job, position, state.settings.job_url(job_id))
 
 
-def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
+def _owned(job_id: str, owner: str, store: Store) -> Job:
+    """The job, if it is the caller's: another's is not told from one that does not exist."""
     job = store.get(job_id)
     if job is None or job.owner != owner:
         raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+    return job
+
+
+def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
+    job = _owned(job_id, owner, store)
     why = Failure(code=Cancelled.code, message="the caller cancelled it")
     if ending.of_job(job, JobState.CANCELLED, why, generation=None) is not Outcome.OK:
         ended = store.get(job_id)

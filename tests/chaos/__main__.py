@@ -2,15 +2,12 @@
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
-
-import httpx
 
 from cli.demo import receiver
 from cli.stack import Stack
@@ -20,6 +17,8 @@ from jobs.settings import load
 from jobs.store import Store, connect
 from tests.chaos.faults import Faults
 from tests.chaos.load import Load
+from tests.support.podium_up import clean_environ, wait_until_ready
+from tests.support.waiting import until
 
 LEASE = 3.0
 WORKERS = 3
@@ -45,7 +44,8 @@ def main() -> int:
 
 def run(stack: Stack, folder: Path, hook: str, asked: argparse.Namespace) -> int:
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")},
+        **clean_environ(),
+        "PODIUM_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
         "PODIUM_ENGINE__KIND": "fake",
         "PODIUM_ENGINE__FAKE_STEP": "0.4",
         "PODIUM_JOBS__LEASE": str(LEASE),
@@ -53,22 +53,22 @@ def run(stack: Stack, folder: Path, hook: str, asked: argparse.Namespace) -> int
         "PODIUM_CALLBACK_ALLOW": "127.0.0.0/8",
         "PODIUM_CALLBACK_SECRET": "whsec_" + "Y2hhb3Mh" * 4,
     }
-    env["PODIUM_REDIS_URL"] = start_valkey(stack, folder, env)
-    ports = [free_port(), free_port()]
-    podium = [sys.executable, "-m", "cli"]
-    stack.start("callbacks", [*podium, "worker", "callbacks"], env)
+    start_valkey(stack, folder, env["PODIUM_REDIS_URL"], env)
+    stack.start_podium("callbacks", "worker", "callbacks", env=env)
     for number in range(WORKERS):
-        stack.start(f"score-{number}", [*podium, "worker", "score"], env)
+        stack.start_podium(f"score-{number}", "worker", "score", env=env)
+    ports = [free_port(), free_port()]
     for port in ports:
-        stack.start(f"api-{port}", [*podium, "api", f"--port={port}", "--no-page"], env)
+        stack.start_podium(f"api-{port}", "api", f"--port={port}", "--no-page", env=env)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
-    _wait(stack, urls)
+    for url in urls:
+        wait_until_ready(url, stack.check, within=60)
 
     settings = load(env)
     redis = connect(settings.redis_url)
     store, doorbell = Store(redis), Doorbell(make_app(settings), redis)
     load_ = Load(urls, hook, asked.jobs, asked.duration, asked.seed)
-    faults = Faults(stack, store, doorbell, LEASE, asked.seed, load_.accepted)
+    faults = Faults(stack, redis, store, doorbell, LEASE, asked.seed, load_.accepted)
     say(f"{asked.jobs} jobs in {asked.duration:.0f} s, {WORKERS} workers, seed {asked.seed}")
     callers = threading.Thread(target=load_.run)
     callers.start()
@@ -76,10 +76,13 @@ def run(stack: Stack, folder: Path, hook: str, asked: argparse.Namespace) -> int
     say(f"faults: {dict(faults.done)}; waiting for the jobs to end")
     faults.settle()
     callers.join()
-    deadline = time.monotonic() + 180
-    while open_jobs(store, load_) and time.monotonic() < deadline:
+
+    def all_ended() -> bool:
         stack.revive(at_most=10_000, within=1)
-        time.sleep(0.5)
+        return not open_jobs(store, load_)
+
+    with suppress(AssertionError):  # the ledger says which are lost
+        until("every job has ended", all_ended, 180)
     return ledger(store, load_, faults, folder)
 
 
@@ -125,18 +128,6 @@ def ledger(store: Store, load_: Load, faults: Faults, folder: Path) -> int:
         say(f"WRONG: {fault}")
     say(json.dumps(book))
     return 1 if wrong else 0
-
-
-def _wait(stack: Stack, urls: list[str]) -> None:
-    for url in urls:
-        while True:
-            stack.check()
-            try:
-                if httpx.get(f"{url}/health/ready", trust_env=False).is_success:
-                    break
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.2)
 
 
 if __name__ == "__main__":

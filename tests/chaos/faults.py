@@ -9,19 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psutil
+from redis import Redis
 from redis.exceptions import RedisError
 
 from cli.stack import Part, Stack
+from jobs import keys
 from jobs.errors import StoreUnavailable
-from jobs.model import Lane
+from jobs.model import Job, Lane
 from jobs.queue import Doorbell
 from jobs.states import JobState
 from jobs.store import Store
+from tests.support.waiting import until
 
 
 @dataclass
 class Faults:
     stack: Stack
+    redis: Redis
     store: Store
     doorbell: Doorbell
     lease: float
@@ -64,10 +68,12 @@ class Faults:
         worker.process.kill()
         worker.process.wait()
         killed = time.monotonic()
-        for job_id, generation in self.store.running_on(name):
-            watcher = threading.Thread(target=self._watch, args=(job_id, generation, killed))
-            watcher.start()
-            self._watchers.append(watcher)
+        for job_id in self.redis.zrange(keys.RUNNING, 0, -1):
+            holder, generation = self.redis.hmget(keys.job(str(job_id)), "worker", "generation")
+            if holder and generation and str(holder).startswith(name):
+                watcher = threading.Thread(target=self._watch, args=(job_id, int(generation), killed))
+                watcher.start()
+                self._watchers.append(watcher)
 
     def pause_a_worker(self, chance: random.Random) -> None:
         """The classic zombie: it wakes up after its lease and thinks that it still has its jobs."""
@@ -99,21 +105,27 @@ class Faults:
 
     def _revive_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+
+        def revived() -> bool:
             self.stack.revive(at_most=10_000, within=1)
-            time.sleep(0.05)
+            return time.monotonic() >= end
+
+        until("time is up", revived, seconds + 5)
 
     def _watch(self, job_id: str, generation: int, killed: float) -> None:
         """Notes how long a job of a killed worker waits until another has it, or until it has ended."""
-        while time.monotonic() - killed < 120:
-            try:
+        found: list[Job] = []
+
+        def moved_on() -> bool:
+            with contextlib.suppress(StoreUnavailable):
                 job = self.store.get(job_id)
-            except StoreUnavailable:
-                job = None
-            if job is not None and (job.state.terminal or job.generation > generation):
-                break
-            time.sleep(0.05)
-        if job is None or job.state is not JobState.EXPIRED:
+                if job is not None and (job.state.terminal or job.generation > generation):
+                    found.append(job)
+            return bool(found)
+
+        with contextlib.suppress(AssertionError):  # it never did: its long time is noted all the same
+            until("another worker has it", moved_on, 120)
+        if not found or found[0].state is not JobState.EXPIRED:
             self.recoveries.append(time.monotonic() - killed)
 
 

@@ -20,6 +20,7 @@ from jobs.states import JobState, Outcome
 from jobs.store import Store
 from tests.conftest import LEASE, new_job
 from tests.support.keyspace import held
+from tests.support.waiting import until
 from worker.coalescer import Coalescer
 from worker.engines.fake import FakeEngine
 from worker.leases import Leases
@@ -97,8 +98,7 @@ def test_a_running_jobs_unscored_documents_are_dropped(
     ended: list[Ended] = []
     worker = threading.Thread(target=lambda: ended.append(slow.run(job_id)))
     worker.start()
-    while not get(store, job_id).scored:
-        time.sleep(0.02)
+    until("some are scored", lambda: get(store, job_id).scored, 10)
     assert client.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
     worker.join(5)
     assert ended == [Ended.NOT_OURS], "400 documents would take 20 s"
@@ -120,6 +120,13 @@ def test_a_callback_tells_of_the_cancelling(store: Store, doorbell: Doorbell, se
     assert (body["type"], body["data"]["status"]) == ("job.cancelled", "cancelled")
 
 
+def expired(store: Store, why: str) -> None:
+    job = get(store)
+    assert job.state is JobState.EXPIRED
+    assert job.error is not None
+    assert why in job.error.message
+
+
 def create(store: Store, *, start: int | None = None, finish: int | None = None) -> None:
     within = {
         "start_within": None if start is None else timedelta(seconds=start),
@@ -139,10 +146,7 @@ def test_a_job_that_did_not_start_in_time_expires(
     sweep(redis, doorbell, settings, 55)
     assert get(store).state is JobState.QUEUED
     sweep(redis, doorbell, settings, 65)
-    job = get(store)
-    assert job.state is JobState.EXPIRED
-    assert job.error is not None
-    assert "did not start" in job.error.message
+    expired(store, "did not start")
 
 
 def test_a_job_that_started_in_time_may_take_longer(
@@ -166,10 +170,7 @@ def test_a_job_that_did_not_end_in_time_expires_also_while_it_runs(
     sweep(redis, doorbell, settings, 115)
     assert get(store).state is JobState.RUNNING
     sweep(redis, doorbell, settings, 125)
-    job = get(store)
-    assert job.state is JobState.EXPIRED
-    assert job.error is not None
-    assert "did not end" in job.error.message
+    expired(store, "did not end")
     assert store.renew("job-1", claim.generation, LEASE, 1) is Outcome.REFUSED
     late = Failure(code="late", message="late")
     assert store.finish("job-1", claim.generation, JobState.FAILED, late) is Outcome.REFUSED

@@ -1,6 +1,8 @@
 """The sweeper: what was never announced, what lost its message, what Redis' absence must not cost."""
 
+import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -13,6 +15,7 @@ from jobs.settings import Settings, load
 from jobs.states import JobState
 from jobs.store import Store
 from tests.conftest import LEASE, new_job
+from tests.support.waiting import until
 from worker.sweeper import Sweeper
 
 
@@ -60,53 +63,47 @@ def test_a_queue_that_lost_its_messages_is_rung_for_again(
 class Outage(Store):
     """A store that can't be reached while `away`; then again."""
 
-    away = True
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.away = True
+        self.missed, self.swept = threading.Event(), threading.Event()
 
     def overdue(self, limit: int) -> list[tuple[str, int, int]]:
         if self.away:
+            self.missed.set()
             raise StoreUnavailable("away, on purpose")
-        return super().overdue(limit)
+        found = super().overdue(limit)
+        self.swept.set()
+        return found
 
 
 @pytest.fixture
-def quick(settings: Settings) -> Settings:
+def outage(redis: Redis, doorbell: Doorbell, settings: Settings) -> Iterator[Outage]:
+    """Redis is away, and the lease of a running job ended meanwhile. The sweeper has just noticed."""
     fast = load({"PODIUM_JOBS__LEASE": "1.5", "PODIUM_JOBS__SWEEP": "0.05"}).jobs
-    return settings.model_copy(update={"jobs": fast})
-
-
-def test_after_a_redis_outage_nothing_is_taken_back_for_one_lease(
-    redis: Redis, doorbell: Doorbell, quick: Settings
-) -> None:
     store = Outage(redis)
     store.create(new_job())
     store.claim("job-1", "worker-1", timedelta(milliseconds=1))
-    sweeper = Sweeper(store, doorbell, quick)
+    sweeper = Sweeper(store, doorbell, settings.model_copy(update={"jobs": fast}))
     sweeper.start()
-    try:
-        time.sleep(0.3)
-        store.away = False
-        back = time.monotonic()
-        while (job := store.get("job-1")) and job.state is JobState.RUNNING:
-            assert time.monotonic() - back < 10
-            time.sleep(0.02)
-        assert time.monotonic() - back > 1.0, "the worker had no time to renew its lease"
-    finally:
-        sweeper.close()
+    assert store.missed.wait(5)
+    yield store
+    sweeper.close()
 
 
-def test_a_renewal_during_that_lease_keeps_the_job(redis: Redis, doorbell: Doorbell, quick: Settings) -> None:
-    store = Outage(redis)
-    store.create(new_job())
-    store.claim("job-1", "worker-1", timedelta(milliseconds=1))
-    sweeper = Sweeper(store, doorbell, quick)
-    sweeper.start()
-    try:
-        time.sleep(0.2)
-        store.away = False
-        store.renew("job-1", 1, LEASE, 0)
-        time.sleep(2)
-        job = store.get("job-1")
-        assert job is not None
-        assert (job.state, job.attempts) == (JobState.RUNNING, 0)
-    finally:
-        sweeper.close()
+def test_after_a_redis_outage_nothing_is_taken_back_for_one_lease(outage: Outage) -> None:
+    outage.away, back = False, time.monotonic()
+    assert outage.swept.wait(10)
+    assert time.monotonic() - back > 1.0, "the worker had no time to renew its lease"
+    until("taken back", lambda: (job := outage.get("job-1")) and job.state is JobState.QUEUED, 5)
+
+
+def test_a_renewal_during_that_lease_keeps_the_job(outage: Outage) -> None:
+    outage.away = False
+    outage.renew("job-1", 1, LEASE, 0)
+    assert outage.swept.wait(10)
+    outage.swept.clear()
+    assert outage.swept.wait(10), "a whole round has passed"
+    job = outage.get("job-1")
+    assert job is not None
+    assert (job.state, job.attempts) == (JobState.RUNNING, 0)

@@ -1,20 +1,18 @@
 """The command line: what it refuses, it refuses with a sentence, before anything is started."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.service import podium_up
+from tests.support.podium_up import clean_environ, podium_up
 
 
 def podium(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
     return subprocess.run(
         [sys.executable, "-m", "cli", *arguments],
-        env={**clean, **environ},
+        env={**clean_environ(), **environ},
         capture_output=True,
         text=True,
         timeout=60,

@@ -14,9 +14,9 @@ import pytest
 
 from api import examples
 from jobs.settings import load
-from tests.support.service import Service, podium_up
+from tests.support.podium_up import Service, podium_up
+from tests.support.waiting import until
 from worker import profiles
-from worker.heartbeat import BEAT
 
 QUERY = "How do I keep a houseplant alive?"
 DOCUMENTS = [
@@ -133,14 +133,16 @@ WORDS = ("lighthouse", "orchestra", "glacier", "bakery", "telescope")
 
 def _engine(service: Service, at_least: float = 0.0) -> dict[str, float]:
     """vLLM's statistics as the worker's heartbeat carries them."""
-    time.sleep(BEAT.total_seconds() * 1.5)
-    for _ in range(40):
+    found: dict[str, float] = {}
+
+    def counted() -> bool:
         (worker,) = [w for w in service.store().workers() if w["role"] == "score"]
-        engine: dict[str, float] = worker["engine"]
-        if engine["tokens"] >= at_least:
-            return engine
-        time.sleep(0.25)
-    raise AssertionError(f"the engine counts {engine}, and at least {at_least} tokens were sent")
+        found.update(worker["engine"])
+        return float(worker["at"]) > asked and found["tokens"] >= at_least
+
+    asked = time.time()
+    until(f"{at_least} tokens are counted", counted, 15)
+    return found
 
 
 def test_the_page_and_the_docs_are_there(service: Service) -> None:

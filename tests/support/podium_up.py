@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import psutil
 
 from cli.up import free_port
 from jobs.store import Store, connect
+from tests.support.waiting import until
 
 MARK = "MARK_OF_A_TEST"
 """An environment variable that every process of a service inherits: one that lost its parent is still found.
@@ -67,18 +68,8 @@ class Service:
     def named(self, *words: str) -> list[psutil.Process]:
         return [p for p in self.processes() if all(word in " ".join(p.cmdline()) for word in words)]
 
-    def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_WITHIN
-        while True:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"not ready; it said:\n{self.output.read_text()}")
-            try:
-                if httpx.get(f"{self.url}/health/ready", trust_env=False).is_success:
-                    self.processes()
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.2)
+    def check(self) -> None:
+        assert self.process.poll() is None, f"it ended and said:\n{self.output.read_text()}"
 
     def submit(self, **job: Any) -> str:
         with self.client() as client:
@@ -101,6 +92,24 @@ class Service:
         return self.process.wait(within)
 
 
+def clean_environ() -> dict[str, str]:
+    """This environment without settings of Podium."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
+
+
+def wait_until_ready(url: str, check: Callable[[], None], within: float) -> None:
+    """Until the API at `url` says that it can serve; `check` raises if that can't come."""
+
+    def ready() -> bool:
+        check()
+        try:
+            return httpx.get(f"{url}/health/ready", trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    until("ready", ready, within)
+
+
 def _alive(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
@@ -115,11 +124,10 @@ def podium_up(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Servi
     data_dir.mkdir(parents=True, exist_ok=True)
     output = data_dir / "up.log"
     command = [sys.executable, "-m", "cli", "up", f"--port={port}", f"--flower-port={flower_port}"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
     with output.open("ab") as log:
         process = subprocess.Popen(
             [*command, f"--data-dir={data_dir}", *arguments],
-            env={**clean, **environ, MARK: mark},
+            env={**clean_environ(), **environ, MARK: mark},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -127,7 +135,8 @@ def podium_up(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Servi
         process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}", data_dir, mark, output
     )
     try:
-        service.wait_until_ready()
+        wait_until_ready(service.url, service.check, READY_WITHIN)
+        service.processes()
         yield service
     finally:
         if process.poll() is None:
