@@ -10,6 +10,7 @@ from jobs.callback import check_target
 from jobs.errors import CallbackForbidden, InvalidRequest, TooLarge, UnknownModel
 from jobs.model import CallbackTarget, Document, Idempotency, NewJob, Work
 from jobs.settings import Settings
+from jobs.store import Room
 
 
 def admit(request: JobRequest, owner: str, settings: Settings, key: str | None = None) -> NewJob:
@@ -29,6 +30,19 @@ def admit(request: JobRequest, owner: str, settings: Settings, key: str | None =
                 "callbacks are off: the operator has not set PODIUM_CALLBACK_SECRET", field="callback"
             )
         check_target(request.callback.url, settings.allowed_networks)
+    work = Work(
+        query=request.query,
+        documents=tuple(
+            Document(text=document.text, id=document.id, metadata=document.metadata)
+            for document in request.documents
+        ),
+        instruction=request.instruction,
+        top_n=request.top_n,
+        return_documents=request.return_documents,
+        metadata=request.metadata,
+    )
+    tokens = estimate_tokens(work)
+    _at_most("documents", tokens, settings.limits.queue_tokens, "tokens (estimated)")
     return NewJob(
         id=str(uuid.uuid4()),
         owner=owner,
@@ -39,18 +53,25 @@ def admit(request: JobRequest, owner: str, settings: Settings, key: str | None =
         finish_within=_seconds(request.finish_within),
         idempotency=None if key is None else _idempotency(key, request, settings),
         callback=None if request.callback is None else CallbackTarget(**request.callback.model_dump()),
-        work=Work(
-            query=request.query,
-            documents=tuple(
-                Document(text=document.text, id=document.id, metadata=document.metadata)
-                for document in request.documents
-            ),
-            instruction=request.instruction,
-            top_n=request.top_n,
-            return_documents=request.return_documents,
-            metadata=request.metadata,
-        ),
+        tokens=tokens,
+        work=work,
     )
+
+
+def room(settings: Settings) -> Room:
+    """What may wait in one lane."""
+    limits = settings.limits
+    return Room(limits.queue_tokens, limits.queue_jobs, limits.memory_share)
+
+
+def estimate_tokens(work: Work) -> int:
+    """About as many tokens as the engine will read: a quarter of the UTF-8 bytes, the query with each text.
+
+    The API has no tokenizer. A lane is filled and drained in the same estimated tokens, so a wrong estimate
+    cancels out in `Retry-After` (docs/decisions/0005).
+    """
+    each = len(work.query.encode()) + len((work.instruction or "").encode())
+    return sum((each + len(document.text.encode())) // 4 + 1 for document in work.documents)
 
 
 def _idempotency(key: str, request: JobRequest, settings: Settings) -> Idempotency:

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from api import health, problems
 from api.body import BodyLimit
-from api.routes import jobs
+from api.routes import callbacks, jobs
 from api.waiting import Waiting
 from jobs.ending import Ending
 from jobs.queue import Doorbell, make_app
@@ -49,6 +49,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     app.state.ending = Ending(store, doorbell, settings)
     problems.install(app)
     app.include_router(jobs.router)
+    app.include_router(callbacks.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit, limit=settings.limits.body_bytes)
     if page:

@@ -2,8 +2,9 @@
 
 import hmac
 from ipaddress import ip_address
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
@@ -29,6 +30,10 @@ def owner(request: Request) -> str:
             if hmac.compare_digest(key.encode(), given.encode()):
                 return name
     raise Unauthorized("send one of this service's keys: Authorization: Bearer …")
+
+
+Owner = Annotated[str, Depends(owner)]
+"""The name of the caller, for a route."""
 
 
 def check_exposure(host: str, settings: Settings) -> None:

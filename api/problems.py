@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problems: `code` is stable, `errors` names each offending field by its path."""
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -21,9 +22,13 @@ STATUS: dict[type[errors.PodiumError], HTTPStatus] = {
     errors.UnknownModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.CallbackForbidden: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
     errors.AlreadyEnded: HTTPStatus.CONFLICT,
+    errors.NotRetryable: HTTPStatus.CONFLICT,
+    errors.CallbackNotFound: HTTPStatus.NOT_FOUND,
+    errors.CallbackPending: HTTPStatus.CONFLICT,
     errors.IdempotencyConflict: HTTPStatus.CONFLICT,
     errors.JobErased: HTTPStatus.GONE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -40,6 +45,13 @@ HEADERS: dict[HTTPStatus, dict[str, str]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "2"},
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
 }
+
+
+NOTHING_DRAINS = 30
+"""Seconds to wait for a full queue of which nothing was ended within a minute: a worker may be starting."""
+
+LONGEST = 3_600
+"""Seconds. Who waits longer than that had better ask again."""
 
 
 class FieldError(BaseModel):
@@ -60,14 +72,18 @@ class Problem(BaseModel):
 
 
 def response(
-    status: HTTPStatus, code: str, detail: str, fields: list[FieldError] | None = None
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    fields: list[FieldError] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     problem = Problem(title=status.phrase, status=status, code=code, detail=detail, errors=fields or [])
     return JSONResponse(
         problem.model_dump(exclude_defaults=False),
         status,
         media_type="application/problem+json",
-        headers=HEADERS.get(status),
+        headers=headers or HEADERS.get(status),
     )
 
 
@@ -77,7 +93,15 @@ def podium_error(error: errors.PodiumError) -> JSONResponse:
         log.error("an error that callers should not see: %r", error, exc_info=error)
         status = HTTPStatus.INTERNAL_SERVER_ERROR
     fields = [FieldError(field=error.field, code=error.code, message=error.message)] if error.field else []
-    return response(status, error.code, error.message, fields)
+    headers = {"Retry-After": str(retry_after(error))} if isinstance(error, errors.QueueFull) else None
+    return response(status, error.code, error.message, fields, headers)
+
+
+def retry_after(error: errors.QueueFull) -> int:
+    """Whole seconds until a full queue will have room: the measured time and a tenth more, as rates vary."""
+    if error.retry_after is None:
+        return NOTHING_DRAINS
+    return min(LONGEST, math.ceil(error.retry_after.total_seconds() * 1.1) + 1)
 
 
 def install(app: FastAPI) -> None:
@@ -143,6 +167,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         401: "No key, or a wrong one",
         413: "Larger than this service accepts",
         422: "A field can't be accepted; `errors` names it",
+        429: "The queue is full; try again after `Retry-After` seconds",
         503: "Redis can't be reached; try again after `Retry-After` seconds",
     }.items()
 }

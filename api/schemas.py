@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from jobs.callback import CallbackRecord
 from jobs.model import Failure, Job, Lane, Provenance, RankedDocument, Result, Timings, Usage
 from jobs.states import CallbackState, JobState
 
@@ -97,6 +98,20 @@ class CallbackOut(Wire):
     status: CallbackState
 
 
+class AttemptOut(Wire):
+    at: str
+    status: int | None = Field(None, description="the answer's HTTP status; null if there was none")
+    answer: str = Field(description="the answer's beginning, or why there was none")
+    seconds: float
+
+
+class CallbackRecordOut(CallbackOut):
+    """A callback and each attempt to deliver it."""
+
+    url: str
+    attempts: list[AttemptOut]
+
+
 class Urls(Wire):
     self: str
 
@@ -125,6 +140,13 @@ class JobOut(Wire):
     urls: Urls
 
 
+class JobsOut(Wire):
+    """The newest first, without results. `next_cursor` leads on; without it there are no more."""
+
+    jobs: list[JobOut]
+    next_cursor: str | None = None
+
+
 def job_out(job: Job, position: int | None, url: str) -> JobOut:
     result: Result | None = job.result
     return JobOut(
@@ -147,6 +169,14 @@ def job_out(job: Job, position: int | None, url: str) -> JobOut:
         warnings=result.warnings if result else (),
         error=job.error,
         urls=Urls(self=url),
+    )
+
+
+def callback_out(record: CallbackRecord) -> CallbackRecordOut:
+    return CallbackRecordOut(
+        status=record.state,
+        url=record.target.url,
+        attempts=[AttemptOut.model_validate(attempt) for attempt in record.attempts],
     )
 
 

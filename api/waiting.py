@@ -5,6 +5,7 @@ import logging
 from collections import defaultdict
 
 from redis import asyncio as aioredis
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
 from jobs import keys
@@ -15,6 +16,9 @@ log = logging.getLogger(__name__)
 
 LOOK_ANYWAY = 5.0
 """Seconds after which a waiter reads its job untold: events are a hint, the store is the truth."""
+
+PAUSES = ExponentialWithJitterBackoff(base=0.5, cap=10)
+"""Seconds between two tries to subscribe."""
 
 
 class Waiting:
@@ -30,17 +34,20 @@ class Waiting:
 
     async def listen(self) -> None:
         """Wakes waiters as events come in, until it is cancelled."""
+        failures = 0
         while True:
             client = aioredis.Redis.from_url(self._url, decode_responses=True)
             try:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(keys.EVENTS)
+                    failures = 0
                     async for message in subscription.listen():
                         if message["type"] == "message":
                             self._wake(message["data"])
             except (RedisError, OSError) as error:
                 log.warning("no events from Redis, waiters look by themselves: %s", error)
-                await asyncio.sleep(1)
+                failures += 1
+                await asyncio.sleep(PAUSES.compute(failures))
             finally:
                 await client.aclose()
 

@@ -11,6 +11,7 @@ import typer
 
 from jobs import settings as podium_settings
 from jobs.errors import ConfigurationError, PodiumError
+from jobs.states import JobState
 
 app = typer.Typer(
     help="Podium, an asynchronous reranking service. Start with `podium demo` or `podium up`.",
@@ -30,6 +31,7 @@ Model = Annotated[
     str | None, typer.Option(help="A profile in configs/models/. Default: PODIUM_MODEL or minilm.")
 ]
 DataDir = Annotated[Path, typer.Option(help="Where the embedded Valkey keeps jobs, and logs go.")]
+Url = Annotated[str | None, typer.Option(help="Where the API is. Default: PODIUM_PUBLIC_URL.")]
 NoPage = Annotated[bool, typer.Option("--no-page", help="Without the page at /ui.")]
 NoFlower = Annotated[bool, typer.Option("--no-flower", help="Without Flower.")]
 
@@ -133,6 +135,27 @@ def flower(port: FlowerPort = 5555) -> None:
         return 0
 
     _exit(run)
+
+
+@app.command()
+def jobs(
+    status: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 50,
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List jobs, such as the failed ones: `podium jobs --status failed`."""
+    from cli import client
+
+    _exit(lambda: client.jobs(url, status, limit, as_json=as_json))
+
+
+@app.command()
+def retry(job_id: Annotated[str, typer.Argument(help="A failed job.")], url: Url = None) -> None:
+    """Run a failed job again, as a new job: one that was poison, or met an error of Podium's own."""
+    from cli import client
+
+    _exit(lambda: client.retry(url, job_id))
 
 
 @app.command()

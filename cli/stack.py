@@ -20,6 +20,9 @@ from worker.engines.pdeathsig import die_with_parent
 TAIL = 15
 """Lines of its log that are shown of a part that died."""
 
+PAUSES = (0, 1, 2, 4, 8, 15, 30)
+"""Seconds before the first, second, … restart of a part; the last one for all that follow."""
+
 
 class PartDied(PodiumError):
     """A part ended by itself; the message has the end of its log."""
@@ -38,6 +41,7 @@ class Part:
     grace: float
     process: "subprocess.Popen[bytes]"
     deaths: list[float] = field(default_factory=list)
+    due: float | None = None  # when it is to be started again
 
     @property
     def alive(self) -> bool:
@@ -76,20 +80,24 @@ class Stack:
                 raise PartDied(part.obituary())
 
     def revive(self, at_most: int, within: float) -> list[str]:
-        """Starts again what has ended, and says what that was.
+        """Starts again what has ended, each time after a longer pause, and says what ended.
 
         Raises `PartDied` when one died more than `at_most` times `within` seconds.
         """
         told = []
+        now = time.monotonic()
         for part in self.parts:
             if part.alive:
                 continue
-            now = time.monotonic()
-            part.deaths = [*(death for death in part.deaths if now - death < within), now]
-            if len(part.deaths) > at_most:
-                raise PartDied(f"{part.obituary()}\n{part.name} died {len(part.deaths)} times: giving up")
-            told.append(part.obituary())
-            part.process = _spawn(part.argv, part.env, part.log)
+            if part.due is None:
+                part.deaths = [*(death for death in part.deaths if now - death < within), now]
+                if len(part.deaths) > at_most:
+                    raise PartDied(f"{part.obituary()}\n{part.name} died {len(part.deaths)} times: giving up")
+                pause = PAUSES[min(len(part.deaths), len(PAUSES)) - 1]
+                part.due = now + pause
+                told.append(f"{part.obituary()}\n  It is started again{f' in {pause} s' if pause else ''}.")
+            if now >= part.due:
+                part.process, part.due = _spawn(part.argv, part.env, part.log), None
         return told
 
     def stop(self, *, hurry: "Hurry | None" = None) -> list[str]:

@@ -61,8 +61,8 @@ class Running:
     def watch(self) -> None:
         """Returns at the first signal. Starts again what dies; raises `PartDied` when that does not help."""
         while not self.hurry.signals:
-            for obituary in self.stack.revive(at_most=5, within=600):
-                warn(f"{obituary}\n  It is started again.")
+            for obituary in self.stack.revive(at_most=10, within=600):
+                warn(obituary)
             time.sleep(0.2)
 
 

@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import Field
+
 from jobs.errors import CallbackForbidden
 from jobs.model import CallbackTarget, Failure, Result, Value
 from jobs.states import CallbackState, JobState
@@ -25,10 +27,12 @@ class CallbackRecord(Value):
     """One callback and what was tried so far. Owns its body: it outlives the job's result."""
 
     job_id: str
+    owner: str
     state: CallbackState
     target: CallbackTarget
-    body: str | None
+    body: str
     attempts: tuple[dict[str, Any], ...]
+    replayed_after: int = Field(0, description="attempts before the last replay: the schedule began anew")
 
 
 def next_wait(attempts: int) -> timedelta | None:

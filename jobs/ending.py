@@ -1,13 +1,20 @@
 """Step 8, for all who end jobs: the worker with a result, the sweeper and the API without one."""
 
+import logging
 from dataclasses import dataclass
 
 from jobs import callback
+from jobs.errors import PodiumError, Poisoned, ScoringFailed, StoreUnavailable
 from jobs.model import CallbackTarget, Failure, Job, Result
 from jobs.queue import Doorbell
 from jobs.settings import Settings
 from jobs.states import JobState, Outcome
 from jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+REDRIVABLE = frozenset({Poisoned.code, ScoringFailed.code, PodiumError.code})
+"""Failures that were not the caller's: their documents are kept, so that the job can be run again."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Ending:
     ) -> Outcome:
         """Stores the end and makes the callback due, all in one script; then rings for the callback.
 
-        Raises `StoreUnavailable`. A lost ring is the sweeper's to repeat.
+        Raises `StoreUnavailable` if nothing was stored. A lost ring is the sweeper's to repeat.
         """
         body = ""
         if target is not None:
@@ -56,7 +63,11 @@ class Ending:
             callback_body=body,
             callback_ttl=self.settings.callbacks.record_ttl,
             callback_after=self.settings.callbacks.hold,
+            keep_work=isinstance(end, Failure) and end.code in REDRIVABLE,
         )
         if outcome is Outcome.OK and body:
-            self.doorbell.announce_callback(job_id)
+            try:
+                self.doorbell.announce_callback(job_id)
+            except StoreUnavailable as error:  # the job has ended all the same
+                log.warning("the callback of %s is due, not announced: %s", job_id, error)
         return outcome

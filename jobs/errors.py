@@ -4,6 +4,7 @@
 `retryable` says whether the same request may go well later. HTTP statuses are given in `api/problems`.
 """
 
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -43,6 +44,17 @@ class TooLarge(PodiumError):
     code = "too_large"
 
 
+class QueueFull(PodiumError):
+    """The job's lane has no room for it now. `retry_after`: when there will be; None if nothing drains it."""
+
+    code = "queue_full"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: timedelta | None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Unauthorized(PodiumError):
     """No key, or a wrong one."""
 
@@ -59,6 +71,24 @@ class AlreadyEnded(PodiumError):
     """The job is in a terminal state: there is nothing to cancel."""
 
     code = "already_ended"
+
+
+class NotRetryable(PodiumError):
+    """The job has not failed, or its documents are no longer kept."""
+
+    code = "not_retryable"
+
+
+class CallbackNotFound(PodiumError):
+    """The job has no callback, or its record is no longer kept."""
+
+    code = "callback_not_found"
+
+
+class CallbackPending(PodiumError):
+    """The callback is still being tried: there is nothing to replay."""
+
+    code = "callback_pending"
 
 
 class IdempotencyConflict(PodiumError):

@@ -2,7 +2,13 @@
 
 | key | type | holds | ended by |
 |---|---|---|---|
-| podium:job:{id} | hash | state, numbers, times, work, result or error | TTL result_ttl, from the job's end |
+| podium:job:{id} | hash | state, numbers, times, error | TTL result_ttl, from the job's end |
+| podium:work:{id} | string | query and documents, compressed | erased at the job's end, or with its failure |
+| podium:result:{id} | string | the result, compressed | TTL result_ttl |
+| podium:jobs:{owner} | zset | the owner's ids by creation time (ms) | leaves when the job has expired |
+| podium:ended | zset | id:owner by the time of its expiry (ms) | leaves then |
+| podium:lane:{model}:{lane} | hash | tokens that wait, what was claimed, when there is room | a few, kept |
+| podium:lane:{model}:{lane}:drained:{n} | string | tokens ended in 5 s | TTL 2 minutes |
 | podium:queued:{model}:{lane} | zset | waiting ids by creation time (ms) | leaves on claim or end |
 | podium:running | zset | running ids by the end of their lease (ms) | leaves on finish, release or reclaim |
 | podium:unannounced | zset | ids without a doorbell, by time (ms) | leaves when announced or claimed |
@@ -22,12 +28,29 @@ UNANNOUNCED = "podium:unannounced"
 DEADLINES = "podium:deadlines"
 LANES = "podium:lanes"
 CALLBACKS = "podium:callbacks"
+ENDED = "podium:ended"
 EVENTS = "podium:events"
 WORKERS = "podium:workers:"
 
 
 def job(job_id: str) -> str:
     return f"podium:job:{job_id}"
+
+
+def work(job_id: str) -> str:
+    return f"podium:work:{job_id}"
+
+
+def result(job_id: str) -> str:
+    return f"podium:result:{job_id}"
+
+
+def jobs_of(owner: str) -> str:
+    return f"podium:jobs:{owner}"
+
+
+def lane(model: str, lane: str) -> str:
+    return f"podium:lane:{model}:{lane}"
 
 
 def queued(model: str, lane: str) -> str:

@@ -64,6 +64,7 @@ class NewJob(Value):
     model: str
     lane: Lane
     work: Work
+    tokens: int = Field(0, description="estimated; what it adds to its queue")
     result_ttl: timedelta
     start_within: timedelta | None = None
     finish_within: timedelta | None = None
@@ -146,6 +147,7 @@ class Job(Value):
     metadata: dict[str, Any] | None = None
     result: Result | None = None
     error: Failure | None = None
+    result_ttl: timedelta
     ends: int = Field(0, description="how often it was ended: more than once is a defect")
     callback: CallbackTarget | None = None
     callback_state: CallbackState | None = None
@@ -160,8 +162,7 @@ class Claim(Value):
     lane: Lane
     generation: int
     attempts: int
+    deaths: int = Field(description="engines that died with it inside")
     queued_for: float = Field(description="seconds from acceptance to this claim")
-    claimed_at: float
-    result_ttl: timedelta
     work: Work
     callback: CallbackTarget | None = None

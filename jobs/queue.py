@@ -8,6 +8,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.exceptions import RedisError
 
 from jobs.errors import StoreUnavailable
 from jobs.model import Lane
@@ -82,7 +83,7 @@ class Doorbell:
     def _send(self, task: str, job_id: str, task_id: str, queue: str) -> None:
         try:
             self._app.send_task(task, args=[job_id], task_id=task_id, queue=queue, retry=False)
-        except OperationalError as error:
+        except (OperationalError, RedisError) as error:
             raise StoreUnavailable(
-                "the broker can't be reached; the job is stored and will be run"
+                "the broker can't take a message; what is stored will be announced again"
             ) from error

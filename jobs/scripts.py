@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import NoScriptError
 
 from jobs.errors import ConfigurationError
 
 FOLDER = Path(__file__).with_name("lua")
+GROWS = "create"
+"""The one script that a full Redis refuses. All others must go on, or accepted jobs could not end."""
 
 
 class Scripts:
@@ -17,17 +20,38 @@ class Scripts:
 
     def __init__(self, redis: "Redis", offset: timedelta = timedelta(0)) -> None:
         prelude = (FOLDER / "prelude.lua").read_text(encoding="utf-8")
+        self._redis = redis
         self._offset_ms = milliseconds(offset)
         self._scripts = {
-            path.stem: redis.register_script(prelude + path.read_text(encoding="utf-8"))
+            path.stem: redis.register_script(
+                f"#!lua flags={'' if path.stem == GROWS else 'allow-oom'}\n"
+                + prelude
+                + path.read_text(encoding="utf-8")
+            )
             for path in FOLDER.glob("*.lua")
             if path.stem != "prelude"
         }
         if not self._scripts:
             raise ConfigurationError(f"no Lua scripts in {FOLDER}: the installation is incomplete")
 
-    def run(self, name: str, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
-        return self._scripts[name](keys=list(keys), args=[*args, self._offset_ms])
+    def run(
+        self,
+        name: str,
+        keys: Sequence[str],
+        args: Sequence[str | int | float | bytes],
+        *,
+        raw: bool = False,
+    ) -> Any:
+        """What the script returns. `raw`: texts in it are bytes, for answers that hold compressed values."""
+        script = self._scripts[name]
+        options = {"NEVER_DECODE": True} if raw else {}
+        call: Any = self._redis.execute_command
+        what = ("EVALSHA", script.sha, len(keys), *keys, *args, self._offset_ms)
+        try:
+            return call(*what, **options)
+        except NoScriptError:  # a server that was started anew
+            self._redis.script_load(script.script)
+            return call(*what, **options)
 
 
 def milliseconds(duration: timedelta) -> int:

@@ -55,6 +55,11 @@ class Limits(Section):
     document_chars: int = Field(1_000_000, gt=0)
     query_chars: int = Field(100_000, gt=0)
     metadata_bytes: int = Field(16_384, gt=0)
+    queue_tokens: int = Field(100_000_000, gt=0, description="estimated tokens that may wait in one lane")
+    queue_jobs: int = Field(200_000, gt=0, description="jobs that may wait in one lane")
+    memory_share: float = Field(
+        0.9, gt=0, le=1, description="of Redis' maxmemory; above it only jobs that were accepted go on"
+    )
 
 
 class Jobs(Section):
@@ -63,7 +68,8 @@ class Jobs(Section):
     lease: Seconds = timedelta(seconds=15)
     sweep: Seconds = timedelta(seconds=2)
     announce_after: Seconds = timedelta(seconds=5)
-    max_attempts: int = Field(3, gt=0, description="lost leases and engine deaths before a job is poison")
+    max_deaths: int = Field(3, gt=0, description="engines that die with a job inside before it is poison")
+    max_attempts: int = Field(6, gt=0, description="the same, with workers that are lost whole counted in")
     result_ttl: Seconds = timedelta(hours=24)
     idempotency_ttl: Seconds = timedelta(hours=24)
     max_wait: Seconds = timedelta(seconds=60)

@@ -5,29 +5,59 @@ caller to handle, not an exception. `StoreUnavailable` is raised when Redis can'
 """
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, TimeoutError
+from redis.retry import Retry
 
-from jobs import keys
+from jobs import keys, records
 from jobs.callback import CallbackRecord
-from jobs.errors import StoreUnavailable
-from jobs.model import CallbackTarget, Claim, Failure, Job, Lane, NewJob, Result, Work
+from jobs.errors import QueueFull, StoreUnavailable
+from jobs.model import Claim, Failure, Job, Lane, NewJob, Result, Work
 from jobs.scripts import Scripts, milliseconds
 from jobs.states import CallbackState, JobState, Outcome, predecessors
 
 SECOND = timedelta(seconds=1)
-T = TypeVar("T", CallbackTarget, Result, Failure)
+PAGE = 200
+"""Jobs read at a time: more than one owner creates in one millisecond."""
+
+
+class Overdue(NamedTuple):
+    """A running job whose lease has ended. `inside`: it was a suspect, and the engine was given it."""
+
+    job_id: str
+    generation: int
+    attempts: int
+    inside: bool
+
+
+class Room(NamedTuple):
+    """What may wait in one lane, and the share of Redis' `maxmemory` up to which jobs are accepted."""
+
+    tokens: int
+    jobs: int
+    memory_share: float
+
+
+UNBOUNDED = Room(tokens=10**15, jobs=10**15, memory_share=1.0)
 
 
 def connect(url: str) -> "Redis":
     """A client for `url`; it connects at its first command and again after a lost connection."""
-    return Redis.from_url(url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5)
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=10,
+        socket_connect_timeout=5,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), 3),
+    )
 
 
 @contextmanager
@@ -55,41 +85,48 @@ class Store:
 
     # -- a job's path, in the order of its steps ---------------------------------------------------
 
-    def create(self, job: NewJob) -> Outcome | str:
+    def create(self, job: NewJob, room: Room = UNBOUNDED) -> Outcome | str:
         """Stores `job` as queued and not yet announced: OK; REFUSED if the id exists.
 
         With an idempotency key that is known: the id of its first job, or CONFLICT for another request.
+        Raises `QueueFull` when the job's lane has no room for it.
         """
-        fields = {
-            "state": JobState.QUEUED.value,
-            "owner": job.owner,
-            "model": job.model,
-            "lane": job.lane.value,
-            "total": len(job.work.documents),
-            "queued_in": keys.queued(job.model, job.lane),
-            "result_ttl": round(job.result_ttl / SECOND),
-            "work": job.work.model_dump_json(exclude_defaults=True),
-        }
-        if job.work.metadata is not None:
-            fields["metadata"] = json.dumps(job.work.metadata)
-        if job.callback is not None:
-            fields["callback"] = job.callback.model_dump_json()
-        flat = [item for pair in fields.items() for item in pair]
-        queued = keys.queued(job.model, job.lane)
         again = job.idempotency
         where = [
             keys.job(job.id),
-            queued,
+            keys.queued(job.model, job.lane),
             keys.UNANNOUNCED,
             keys.LANES,
             keys.DEADLINES,
             keys.idempotency(job.owner, again.key if again else ""),
+            keys.work(job.id),
+            keys.jobs_of(job.owner),
+            keys.lane(job.model, job.lane),
         ]
         deadlines = ["" if d is None else milliseconds(d) for d in (job.start_within, job.finish_within)]
         remembered: list[str | int] = [again.request, round(again.ttl / SECOND)] if again else ["", 0]
+        bounds = [job.tokens, room.tokens, room.jobs, room.memory_share]
+        args: list[Any] = [
+            job.id,
+            *deadlines,
+            *remembered,
+            records.pack(job.work),
+            *bounds,
+            *records.fields_of(job),
+        ]
         with _available():
-            answer = self._scripts.run("create", where, [job.id, *deadlines, *remembered, *flat])
-        return str(answer[1]) if answer[0] == "REPLAYED" else Outcome(answer[0])
+            answer = self._scripts.run("create", where, args)
+        match answer:
+            case ["REPLAYED", job_id]:
+                return str(job_id)
+            case ["FULL", ms]:
+                raise QueueFull(
+                    f"the {job.lane} queue of {job.model} is full; try again after Retry-After seconds",
+                    retry_after=None if ms < 0 else ms / 1000 * SECOND,
+                )
+            case ["NO_MEMORY"]:
+                raise StoreUnavailable("Redis is full; try again later")
+        return Outcome(answer[0])
 
     def announced(self, job_id: str) -> Outcome:
         """Notes that the job's doorbell was rung."""
@@ -97,37 +134,25 @@ class Store:
 
     def claim(self, job_id: str, worker: str, lease: timedelta) -> Claim | Outcome:
         """The right to work on a queued job until the lease ends, or why not."""
-        args: list[str | int] = [
-            job_id,
-            worker,
-            milliseconds(lease),
-            _from(JobState.RUNNING),
-            JobState.RUNNING.value,
-        ]
+        where = [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED, keys.DEADLINES, keys.work(job_id)]
+        this_call = uuid.uuid4().hex
+        states = [_from(JobState.RUNNING), JobState.RUNNING.value]
+        args: list[Any] = [job_id, worker, milliseconds(lease), *states, this_call]
         with _available():
-            answer = self._scripts.run(
-                "claim", [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED, keys.DEADLINES], args
-            )
-        if answer[0] != Outcome.OK:
-            return Outcome(answer[0])
-        fields = dict(zip(answer[2][::2], answer[2][1::2], strict=True))
-        return Claim(
-            job_id=job_id,
-            owner=fields["owner"],
-            model=fields["model"],
-            lane=Lane(fields["lane"]),
-            generation=int(fields["generation"]),
-            attempts=int(fields["attempts"]),
-            queued_for=(int(answer[1]) - int(fields["created_at"])) / 1000,
-            claimed_at=int(answer[1]) / 1000,
-            result_ttl=int(fields["result_ttl"]) * SECOND,
-            work=Work.model_validate_json(fields["work"]),
-            callback=_parsed(CallbackTarget, fields.get("callback")),
-        )
+            answer = self._scripts.run("claim", where, args, raw=True)
+        if answer[0] != b"OK":
+            return Outcome(answer[0].decode())
+        flat = [item.decode() for item in answer[2]]
+        return records.claim_of(job_id, answer[1], dict(zip(flat[::2], flat[1::2], strict=True)), answer[3])
 
-    def renew(self, job_id: str, generation: int, lease: timedelta, scored: int) -> Outcome:
-        """Prolongs a lease; `scored` is the number of documents that have their score."""
-        args = [job_id, generation, milliseconds(lease), scored, JobState.RUNNING.value]
+    def renew(
+        self, job_id: str, generation: int, lease: timedelta, scored: int, *, inside: bool = False
+    ) -> Outcome:
+        """Prolongs a lease; `scored` is the number of documents that have their score.
+
+        `inside`: the engine is about to be given the job. Said of a suspect before, not after.
+        """
+        args = [job_id, generation, milliseconds(lease), scored, JobState.RUNNING.value, int(inside)]
         return self._ask("renew", [keys.job(job_id), keys.RUNNING], args)
 
     def finish(
@@ -141,11 +166,13 @@ class Store:
         callback_body: str = "",
         callback_ttl: timedelta = timedelta(days=7),
         callback_after: timedelta = timedelta(0),
+        keep_work: bool = False,
     ) -> Outcome:
         """Ends a job with its result or its failure, and makes its callback pending, all in one script.
 
         `generation` None: whoever holds the job; `before`: only from that state. Ring for the callback
-        after an OK; the sweeper does it after `callback_after`.
+        after an OK; the sweeper does it after `callback_after`. `keep_work`: it can be run again, as long
+        as its failure is kept.
         """
         scored = end.usage.documents if isinstance(end, Result) else ""
         where = [
@@ -155,33 +182,41 @@ class Store:
             keys.callback(job_id),
             keys.CALLBACKS,
             keys.DEADLINES,
+            keys.work(job_id),
+            keys.result(job_id),
+            keys.ENDED,
         ]
         args = [
             job_id,
             "" if generation is None else generation,
             _from(state) if before is None else before.value,
             state.value,
-            "result" if isinstance(end, Result) else "error",
-            end.model_dump_json(),
+            records.pack(end) if isinstance(end, Result) else "",
+            end.model_dump_json() if isinstance(end, Failure) else "",
             scored,
             callback_body,
             round(callback_ttl / SECOND),
             milliseconds(callback_after),
+            int(keep_work),
         ]
         return self._ask("finish", where, args)
 
-    def release(self, job_id: str, generation: int, *, charge: bool) -> Outcome:
-        """Puts a running job back into its queue. `charge`: its lease was lost or its engine died."""
-        args = [job_id, generation, _from(JobState.QUEUED), JobState.QUEUED.value, int(charge)]
+    def release(self, job_id: str, generation: int, *, charge: bool, died: bool = False) -> Outcome:
+        """Puts a running job back into its queue. `charge`: its lease was lost or its engine `died`."""
+        states = [_from(JobState.QUEUED), JobState.QUEUED.value]
+        args = [job_id, generation, *states, int(charge), int(died)]
         return self._ask("release", [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED], args)
 
     # -- what the sweeper looks at --------------------------------------------------------------------
 
-    def overdue(self, limit: int) -> list[tuple[str, int, int]]:
-        """Running jobs whose lease has ended: (id, generation, attempts)."""
+    def overdue(self, limit: int) -> list[Overdue]:
+        """Running jobs whose lease has ended."""
         with _available():
             flat = self._scripts.run("overdue", [keys.RUNNING], [keys.job(""), limit])
-        return [(flat[i], int(flat[i + 1]), int(flat[i + 2])) for i in range(0, len(flat), 3)]
+        return [
+            Overdue(flat[i], int(flat[i + 1]), int(flat[i + 2]), flat[i + 3] == "1")
+            for i in range(0, len(flat), 4)
+        ]
 
     def expired(self, limit: int) -> list[tuple[str, JobState | None]]:
         """Jobs with a deadline that has passed: (id, the state in which it must still be; None for any)."""
@@ -191,10 +226,22 @@ class Store:
         return [(flat[i], JobState(flat[i + 1]) if flat[i + 1] else None) for i in range(0, len(flat), 2)]
 
     def unannounced(self, after: timedelta, limit: int) -> list[str]:
-        """Waiting jobs without a doorbell for longer than `after`, oldest first."""
+        """Waiting jobs without a doorbell for longer than `after`, oldest first: each once in that time."""
         with _available():
             found = self._scripts.run("unannounced", [keys.UNANNOUNCED], [milliseconds(after), limit])
         return cast("list[str]", found)
+
+    def overtaken(self, model: str, lane: Lane, by: timedelta, limit: int) -> list[str]:
+        """Waiting jobs whose message is lost: others, announced later by `by`, are claimed already."""
+        where = [keys.queued(model, lane), keys.lane(model, lane)]
+        args: list[Any] = [keys.job(""), milliseconds(by), limit]
+        with _available():
+            return cast("list[str]", self._scripts.run("overtaken", where, args))
+
+    def forget(self, limit: int) -> int:
+        """Takes jobs whose result has expired out of their owners' lists. Returns how many."""
+        with _available():
+            return int(self._scripts.run("forget", [keys.ENDED], [keys.jobs_of(""), limit]))
 
     def lanes(self) -> list[tuple[str, Lane]]:
         """The (model, lane) of every queue that was ever used."""
@@ -211,9 +258,46 @@ class Store:
     # -- what readers see -------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Job | None:
+        """The job, with its result once it has succeeded. None if there is no such job (any more)."""
         with _available():
             fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
-        return _job(job_id, fields) if fields else None
+            result = None
+            if fields.get("state") == JobState.SUCCEEDED:
+                result = self._bytes(keys.result(job_id))
+                if result is None:
+                    return None  # it expired between the two
+        return records.job_of(job_id, fields, result) if fields else None
+
+    def work(self, job_id: str) -> Work | None:
+        """What an open job, or a failed one that can be run again, was asked for."""
+        with _available():
+            found = self._bytes(keys.work(job_id))
+        return None if found is None else records.unpack(Work, found)
+
+    def jobs_of(
+        self, owner: str, *, before: tuple[int, str] | None = None
+    ) -> Iterator[tuple[tuple[int, str], Job]]:
+        """The owner's jobs without results, newest first, with the place (created at ms, id) of each.
+
+        `before`: only those after that place. Reads page by page, as far as it is iterated.
+        """
+        while True:
+            newest = "+inf" if before is None else before[0]
+            with _available():
+                where = keys.jobs_of(owner)
+                listed: Any = self._redis.zrevrangebyscore(where, newest, "-inf", 0, PAGE, withscores=True)
+                places = [(int(at), str(job_id)) for job_id, at in listed]
+                places = [place for place in places if before is None or place < before]
+                pipeline = self._redis.pipeline(transaction=False)
+                for _, job_id in places:
+                    pipeline.hgetall(keys.job(job_id))
+                found = pipeline.execute()
+            for place, fields in zip(places, found, strict=True):
+                if fields:  # else it has expired
+                    yield place, records.job_of(place[1], fields)
+            if not places:
+                return
+            before = places[-1]
 
     def position(self, job: Job) -> int | None:
         """How many jobs of the same queue stand before this one; None once it has left."""
@@ -231,16 +315,7 @@ class Store:
     def callback(self, job_id: str) -> CallbackRecord | None:
         with _available():
             fields = cast("dict[str, str]", self._redis.hgetall(keys.callback(job_id)))
-        if not fields:
-            return None
-        attempts = int(fields["attempts"])
-        return CallbackRecord(
-            job_id=job_id,
-            state=CallbackState(fields["state"]),
-            target=CallbackTarget.model_validate_json(fields["target"]),
-            body=fields.get("body"),
-            attempts=tuple(json.loads(fields[f"attempt:{n}"]) for n in range(1, attempts + 1)),
-        )
+        return records.callback_of(job_id, fields) if fields else None
 
     def claim_callback(self, job_id: str, hold: timedelta) -> Outcome:
         """The right to make one attempt, for at most `hold`. REFUSED when somebody is at it."""
@@ -254,6 +329,11 @@ class Store:
         wait = -1 if again_in is None else milliseconds(again_in)
         where = [keys.callback(job_id), keys.CALLBACKS, keys.job(job_id)]
         return self._ask("callback_settle", where, [job_id, state.value, wait, json.dumps(attempt)])
+
+    def replay_callback(self, job_id: str, hold: timedelta) -> Outcome:
+        """Makes a settled callback due again. REFUSED while it is pending. Ring for it after an OK."""
+        where = [keys.callback(job_id), keys.CALLBACKS, keys.job(job_id)]
+        return self._ask("callback_replay", where, [job_id, milliseconds(hold)])
 
     # -- workers --------------------------------------------------------------------------------------------
 
@@ -272,6 +352,10 @@ class Store:
             found = cast("list[str | None]", self._redis.mget(names)) if names else []
         return [json.loads(about) for about in found if about]
 
+    def _bytes(self, key: str) -> bytes | None:
+        call: Any = self._redis.execute_command
+        return cast("bytes | None", call("GET", key, NEVER_DECODE=True))
+
     def _ask(self, script: str, where: list[str], args: list[Any]) -> Outcome:
         with _available():
             return Outcome(self._scripts.run(script, where, args))
@@ -279,34 +363,3 @@ class Store:
 
 def _from(state: JobState) -> str:
     return ",".join(predecessors(state))
-
-
-def _parsed(kind: type[T], text: str | None) -> T | None:
-    return None if text is None else kind.model_validate_json(text)
-
-
-def _job(job_id: str, fields: dict[str, str]) -> Job:
-    def when(name: str) -> float | None:
-        return int(fields[name]) / 1000 if name in fields else None
-
-    return Job(
-        id=job_id,
-        owner=fields["owner"],
-        state=JobState(fields["state"]),
-        model=fields["model"],
-        lane=Lane(fields["lane"]),
-        total=int(fields["total"]),
-        scored=int(fields["scored"]),
-        generation=int(fields["generation"]),
-        attempts=int(fields["attempts"]),
-        created_at=int(fields["created_at"]) / 1000,
-        announced_at=when("announced_at"),
-        started_at=when("started_at"),
-        ended_at=when("ended_at"),
-        metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
-        result=_parsed(Result, fields.get("result")),
-        error=_parsed(Failure, fields.get("error")),
-        ends=int(fields.get("ends", 0)),
-        callback=_parsed(CallbackTarget, fields.get("callback")),
-        callback_state=CallbackState(fields["callback_state"]) if "callback_state" in fields else None,
-    )

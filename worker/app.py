@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 ENGINE_DIED = 70
 """Exit code of a worker whose engine died (EX_SOFTWARE of sysexits.h): start another."""
 
+FAKE_ENGINE_DIES = signal.SIGRTMIN
+"""Sent to a worker with the fake engine: the engine dies. Celery uses both SIGUSR1 and SIGUSR2."""
+
 
 def score(settings: Settings) -> int:
     """Serves the model of `settings.model` until a signal or the engine's death. Returns the exit code."""
@@ -94,11 +97,13 @@ def _start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     if settings.engine.kind == "fake":
         from worker.engines.fake import FakeEngine
 
-        return FakeEngine(
+        engine = FakeEngine(
             step_tokens=settings.engine.step_tokens,
             step_seconds=settings.engine.fake_step,
             token_seconds=settings.engine.fake_token,
         )
+        signal.signal(FAKE_ENGINE_DIES, lambda *_: engine.die())
+        return engine
     from worker.engines.vllm import VllmEngine  # imports torch: seconds, and a GPU's memory
 
     return VllmEngine(profile, settings.engine)

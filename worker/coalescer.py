@@ -34,6 +34,7 @@ class Batch:
     sequences: Sequence[Sequence[int]]
     outputs: list[Output | None]
     suspect: bool = False  # an engine or a worker ended with it before: it shares the engine with nobody
+    entering: Callable[[], None] | None = None  # called before the engine is given the first of it
     done: "Future[list[Output]]" = field(default_factory=Future)
     next: int = 0  # the first sequence that the engine was not given yet
     scored: int = 0
@@ -84,8 +85,8 @@ def plan(waiting: Sequence[Batch], budget: int) -> list[tuple[Batch, int]]:
 class Coalescer:
     """Give it a job's sequences; get a future of their outputs.
 
-    When the engine dies, `dead` is set before any future fails, so that nobody claims another job; then
-    `on_death` is called.
+    `leaving` is set when all is handed back. When the engine dies, `dead` is set before any future fails, so
+    that nobody claims another job; then `on_death` is called.
     """
 
     def __init__(
@@ -99,26 +100,34 @@ class Coalescer:
         self._inside: dict[str, tuple[Batch, int]] = {}
         self._tokens_inside = 0
         self._numbers = 0
-        self._draining = False
         self._closing = False
         self.dead = threading.Event()
+        self.leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def submit(
-        self, job_id: str, lane: Lane, sequences: Sequence[Sequence[int]], *, suspect: bool = False
+        self,
+        job_id: str,
+        lane: Lane,
+        sequences: Sequence[Sequence[int]],
+        *,
+        suspect: bool = False,
+        entering: Callable[[], None] | None = None,
     ) -> Batch:
         """Queues a job's sequences. `batch.done` gives the outputs.
 
+        `entering` is called by the engine's thread before the engine is given any of them.
+
         Or it raises `HandedBack`, `Dropped` or `EngineDied`.
         """
-        batch = Batch(job_id, lane, sequences, [None] * len(sequences), suspect)
+        batch = Batch(job_id, lane, sequences, [None] * len(sequences), suspect, entering)
         with self._lock:
             if self.dead.is_set():
                 batch.done.set_exception(EngineDied("the engine has ended"))
-            elif self._draining:
+            elif self.leaving.is_set():
                 batch.done.set_exception(HandedBack(job_id))
             elif not sequences:
                 batch.done.set_result([])
@@ -138,7 +147,7 @@ class Coalescer:
     def hand_back(self) -> None:
         """Gives back every job that is not done: each future raises `HandedBack`. Takes no more."""
         with self._lock:
-            self._draining = True
+            self.leaving.set()
             leaving = HandedBack("the worker is draining")
             self._end_all(leaving, leaving)
             self._lock.notify()
@@ -178,6 +187,7 @@ class Coalescer:
             inside = list({id(batch): batch for batch, _ in self._inside.values()}.values())
             chosen = plan(candidates(self._waiting, inside), self._window - self._tokens_inside)
             entering = []
+            first = [batch.entering for batch, _ in chosen if batch.next == 0 and batch.entering]
             for batch, count in chosen:
                 for index in range(batch.next, batch.next + count):
                     self._numbers += 1
@@ -189,6 +199,8 @@ class Coalescer:
             self._waiting = [batch for batch in self._waiting if batch.next < len(batch.sequences)]
         if gone:
             self._engine.abort(gone)
+        for enter in first:
+            enter()
         for key, tokens in entering:
             self._engine.add(key, tokens)
         return True

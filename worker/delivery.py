@@ -32,10 +32,10 @@ class Delivery:
         """Makes the attempt that is due. The schedule rests in Redis: nothing here waits or retries."""
         claimed = self.store.claim_callback(job_id, self.hold)
         record = self.store.callback(job_id)
-        if claimed is not Outcome.OK or record is None or record.body is None:
+        if claimed is not Outcome.OK or record is None:
             return f"not attempted: {claimed}"
         attempt = self._attempt(record, record.body)
-        state, wait = _judge(attempt, len(record.attempts) + 1)
+        state, wait = _judge(attempt, len(record.attempts) + 1 - record.replayed_after)
         self.store.settle_callback(job_id, state, attempt, wait)
         log.info("callback of %s: %s (%s)", job_id, state.value, attempt["answer"])
         return state.value
@@ -64,7 +64,7 @@ class Delivery:
 
 
 def _judge(attempt: dict[str, Any], number: int) -> tuple[CallbackState, timedelta | None]:
-    """The callback's next state after its attempt of that number, and the wait before the next one."""
+    """The callback's next state after that many attempts (since a replay), and the wait until the next."""
     status = attempt["status"]
     if status is not None and 200 <= status < 300:
         return CallbackState.DELIVERED, None

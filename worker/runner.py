@@ -8,12 +8,15 @@ charged (the engine died with it inside).
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
+
+from redis.backoff import ExponentialWithJitterBackoff
 
 from jobs.ending import Ending
-from jobs.errors import EngineDied, PodiumError, Poisoned, ScoringFailed
+from jobs.errors import EngineDied, PodiumError, Poisoned, ScoringFailed, StoreUnavailable
 from jobs.model import (
     Claim,
     Document,
@@ -36,6 +39,9 @@ from worker.leases import Leases, Progress
 from worker.profiles import ModelProfile
 
 log = logging.getLogger(__name__)
+
+PAUSES = ExponentialWithJitterBackoff(base=0.1, cap=2)
+"""Seconds between two tries to store what a job has come to."""
 
 
 class Ended(StrEnum):
@@ -70,20 +76,24 @@ class Runner:
         if isinstance(claim, Outcome):
             log.info("%s not claimed: %s", job_id, claim)
             return Ended.NOT_OURS
+        with self.leases.held(claim) as progress:
+            return self._attempt(claim, progress)
+
+    def _attempt(self, claim: Claim, progress: Progress) -> Ended:
         try:
-            with self.leases.held(claim) as progress:
-                result = self._score(claim, progress)
+            result = self._score(claim, progress)
         except Dropped:
-            log.info("%s dropped: nobody waits for it any more", job_id)
+            log.info("%s dropped: nobody waits for it any more", claim.job_id)
             return Ended.NOT_OURS
         except HandedBack:
-            return self._release(claim, charge=False)
+            return self._release(claim)
         except EngineDied as error:
-            if claim.attempts + 1 >= self.settings.jobs.max_attempts:
+            deaths = claim.deaths + 1
+            if deaths >= self.settings.jobs.max_deaths:
                 return self._fail(
-                    claim, Poisoned(f"{claim.attempts + 1} attempts ended with: {error.message}")
+                    claim, Poisoned(f"{deaths} engines died with it, the last: {error.message}")
                 )
-            return self._release(claim, charge=True)
+            return self._release(claim, died=True)
         except PodiumError as error:
             return self._fail(claim, error)
         except Exception:  # a defect of ours must not leave a job to run again and again
@@ -95,8 +105,7 @@ class Runner:
         started = time.monotonic()
         built = prompts.build(claim.work, self.profile, self.engine.tokenizer, self.engine.info.max_tokens)
         tokenized = time.monotonic()
-        suspect = claim.attempts > 0
-        batch = self.coalescer.submit(claim.job_id, claim.lane, built.sequences, suspect=suspect)
+        batch = self._submit(claim, built)
         progress.scored = lambda: _documents_scored(batch, built)
         progress.drop = lambda: self.coalescer.drop(batch)
         if progress.lost:
@@ -117,6 +126,27 @@ class Runner:
                 total=claim.queued_for + scored - started,
             ),
             warnings=built.warnings,
+        )
+
+    def _submit(self, claim: Claim, built: prompts.Prompts) -> Batch:
+        """Into the coalescer. A job that was charged before is a suspect: it is noted before it goes in, so
+        that whoever finds its lease lost knows whether it was this one that the engine had.
+        """
+        suspect = claim.attempts > 0
+
+        def entering() -> None:
+            try:
+                lease = self.settings.jobs.lease
+                self.store.renew(claim.job_id, claim.generation, lease, 0, inside=True)
+            except StoreUnavailable as error:
+                log.warning("%s goes in unnoted: %s", claim.job_id, error)
+
+        return self.coalescer.submit(
+            claim.job_id,
+            claim.lane,
+            built.sequences,
+            suspect=suspect,
+            entering=entering if suspect else None,
         )
 
     def _provenance(self, claim: Claim, built: prompts.Prompts) -> Provenance:
@@ -140,19 +170,37 @@ class Runner:
     def _end(self, claim: Claim, state: JobState, end: Result | Failure) -> Ended:
         ending = Ending(self.store, self.doorbell, self.settings)
         target, metadata = claim.callback, claim.work.metadata
-        outcome = ending.of(claim.job_id, claim.generation, state, end, target, metadata)
+        outcome = self._insist(
+            lambda: ending.of(claim.job_id, claim.generation, state, end, target, metadata)
+        )
         if outcome is not Outcome.OK:
             log.warning("stale write refused: %s generation %d: %s", claim.job_id, claim.generation, outcome)
             return Ended.NOT_OURS
         return Ended.SUCCEEDED if state is JobState.SUCCEEDED else Ended.FAILED
 
-    def _release(self, claim: Claim, *, charge: bool) -> Ended:
-        outcome = self.store.release(claim.job_id, claim.generation, charge=charge)
-        log.info("%s handed back (charged: %s): %s", claim.job_id, charge, outcome)
+    def _release(self, claim: Claim, *, died: bool = False) -> Ended:
+        outcome = self._insist(
+            lambda: self.store.release(claim.job_id, claim.generation, charge=died, died=died)
+        )
+        log.info("%s handed back (charged: %s): %s", claim.job_id, died, outcome)
         if outcome is Outcome.OK:
             self.doorbell.announce(claim.job_id, claim.model, claim.lane)
             self.store.announced(claim.job_id)
         return Ended.HANDED_BACK
+
+    def _insist(self, write: Callable[[], Outcome]) -> Outcome:
+        """The answer to `write`, asked for again while Redis is away: a result is not thrown away for that.
+
+        Raises `StoreUnavailable` once the worker leaves: then the lease ends, and another worker has the job.
+        """
+        for failures in count(1):
+            try:
+                return write()
+            except StoreUnavailable as error:
+                log.warning("not stored yet: %s", error)
+                if self.coalescer.leaving.wait(PAUSES.compute(failures)):
+                    raise
+        raise AssertionError("count() does not end")
 
 
 def rank(

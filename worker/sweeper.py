@@ -6,6 +6,7 @@ It runs in the callback process, which needs no engine, so it goes on while ever
 
 import logging
 import threading
+import time
 
 from jobs.ending import Ending
 from jobs.errors import Expired, Poisoned, StoreUnavailable
@@ -29,6 +30,7 @@ class Sweeper:
         self._ending = Ending(store, doorbell, settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._patient_until = 0.0
         self._rung: dict[tuple[str, str], int] = {}
 
     def start(self) -> None:
@@ -43,18 +45,20 @@ class Sweeper:
             try:
                 self.sweep()
             except StoreUnavailable as error:
-                # Workers could not renew either: give them one lease before anything is taken back.
+                # Workers could not renew either: they have one lease before anything is taken back.
                 log.warning("nothing swept: %s", error)
-                self._stop.wait(self._settings.jobs.lease.total_seconds())
+                self._patient_until = time.monotonic() + self._settings.jobs.lease.total_seconds()
             except Exception:  # the sweeper is the recovery path: it goes on
                 log.exception("a round of the sweeper failed")
 
     def sweep(self) -> None:
         """One round."""
         self.expire()
-        self.take_back()
+        if time.monotonic() >= self._patient_until:
+            self.take_back()
         self.ring_again()
         self.ring_for_callbacks()
+        self._store.forget(AT_MOST)
 
     def expire(self) -> None:
         """Jobs whose deadline has passed end, unless they have started in time or ended meanwhile."""
@@ -69,15 +73,18 @@ class Sweeper:
 
     def take_back(self) -> None:
         """Jobs whose lease has ended go back to their queue, charged; after too many, they fail as poison."""
-        for job_id, generation, attempts in self._store.overdue(AT_MOST):
-            if attempts + 1 >= self._settings.jobs.max_attempts:
-                self._poison(job_id, generation, attempts + 1)
-            elif self._store.release(job_id, generation, charge=True) is Outcome.OK:
-                log.warning("lease lost: %s (generation %d) is queued again", job_id, generation)
-                self._announce(job_id)
+        for lost in self._store.overdue(AT_MOST):
+            # A suspect runs alone: if the engine was not given it, it only waited beside another one.
+            charge = lost.attempts == 0 or lost.inside
+            if charge and lost.attempts + 1 >= self._settings.jobs.max_attempts:
+                self._poison(lost.job_id, lost.generation, lost.attempts + 1)
+            elif self._store.release(lost.job_id, lost.generation, charge=charge) is Outcome.OK:
+                log.warning("lease lost: %s (generation %d) is queued again", lost.job_id, lost.generation)
+                self._announce(lost.job_id)
 
     def ring_again(self) -> None:
-        """Announces what was never announced, and the oldest of a lane whose list of messages is empty.
+        """Announces what was never announced, what later jobs have overtaken, and the oldest of a lane whose
+        list of messages is empty.
 
         A lane's list that is empty while jobs wait has lost its messages: but only if it stays so for two
         rounds, since a worker takes a message a moment before it claims the job.
@@ -85,6 +92,9 @@ class Sweeper:
         for job_id in self._store.unannounced(self._settings.jobs.announce_after, AT_MOST):
             self._announce(job_id)
         for model, lane in self._store.lanes():
+            for job_id in self._store.overtaken(model, lane, self._settings.jobs.announce_after, AT_MOST):
+                log.warning("overtaken: %s is announced again", job_id)
+                self._announce(job_id)
             waiting = self._store.waiting(model, lane, AT_MOST)
             silent = bool(waiting) and self._doorbell.ringing(model, lane) == 0
             rounds = self._rung.get((model, lane), 0) + 1 if silent else 0
@@ -112,6 +122,6 @@ class Sweeper:
     def _poison(self, job_id: str, generation: int, attempts: int) -> None:
         job = self._store.get(job_id)
         if job is not None:
-            why = Failure(code=Poisoned.code, message=f"{attempts} workers lost this job while they had it")
+            why = Failure(code=Poisoned.code, message=f"{attempts} workers were lost with it")
             self._ending.of_job(job, JobState.FAILED, why, generation=generation)
             log.error("poison: %s is failed after %d attempts", job_id, attempts)

@@ -3,25 +3,28 @@
 import asyncio
 import logging
 import re
+import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import problems
-from api.admission import admit
-from api.auth import bearer, owner
-from api.schemas import JobOut, JobRequest, job_out
+from api.admission import admit, estimate_tokens, room
+from api.auth import Owner, bearer
+from api.schemas import JobOut, JobRequest, JobsOut, job_out
 from api.waiting import Waiting
 from jobs.ending import Ending
 from jobs.errors import (
     AlreadyEnded,
     Cancelled,
     IdempotencyConflict,
+    InvalidRequest,
     JobErased,
     JobNotFound,
+    NotRetryable,
     StoreUnavailable,
 )
-from jobs.model import Failure, Job, NewJob
+from jobs.model import Failure, Idempotency, Job, NewJob
 from jobs.queue import Doorbell
 from jobs.settings import Settings
 from jobs.states import JobState, Outcome
@@ -32,7 +35,6 @@ log = logging.getLogger(__name__)
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(bearer)], responses=problems.RESPONSES
 )
-Owner = Annotated[str, Depends(owner)]
 
 
 @router.post(
@@ -59,7 +61,7 @@ async def create(
     settings: Settings = request.app.state.settings
     job = admit(body, owner, settings, idempotency_key)
     state = request.app.state
-    job_id = await asyncio.to_thread(_store_and_announce, job, state.store, state.doorbell)
+    job_id = await asyncio.to_thread(_store_and_announce, job, state.store, state.doorbell, settings)
     if job_id != job.id:
         response.headers["Idempotency-Replayed"] = "true"
     wait = _preferred_wait(prefer, settings)
@@ -69,6 +71,23 @@ async def create(
         response.headers["Preference-Applied"] = "wait"
         response.status_code = 200 if found.status.terminal else 202
     return found
+
+
+@router.get("", response_model_exclude_none=True)
+async def jobs(
+    request: Request,
+    owner: Owner,
+    status: Annotated[JobState | None, Query(description="only jobs in this state")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> JobsOut:
+    """The caller's jobs, the newest first, without results."""
+    state = request.app.state
+    found, after = await asyncio.to_thread(_page, state.store, owner, status, _place(cursor), limit)
+    return JobsOut(
+        jobs=[job_out(job, None, state.settings.job_url(job.id)) for job in found],
+        next_cursor=None if after is None else f"{after[0]}-{after[1]}",
+    )
 
 
 @router.get(
@@ -101,6 +120,23 @@ async def cancel(job_id: str, request: Request, owner: Owner) -> JobOut:
     return await _found(request, job_id, owner, 0)
 
 
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    response_model_exclude_none=True,
+    responses={
+        404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"},
+        409: {**problems.RESPONSES[422], "description": "It has not failed, or can't be run again"},
+    },
+)
+async def retry(job_id: str, request: Request, response: Response, owner: Owner) -> JobOut:
+    """Runs a failed job again, as a new job: an end is an end. Asked twice, it is the same new job."""
+    state = request.app.state
+    found = await asyncio.to_thread(_retry, job_id, owner, state.store, state.doorbell, state.settings)
+    response.headers["Location"] = state.settings.job_url(found)
+    return await _found(request, found, owner, 0)
+
+
 async def _found(request: Request, job_id: str, owner: str, wait: float) -> JobOut:
     state = request.app.state
     waiting: Waiting = state.waiting
@@ -128,9 +164,9 @@ def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
         raise AlreadyEnded(f"the job is {ended.state.value if ended else 'gone'}: nothing was cancelled")
 
 
-def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell) -> str:
+def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell, settings: Settings) -> str:
     """The id of the job: its own, or that of the job which its idempotency key has made before."""
-    created = store.create(job)
+    created = store.create(job, room(settings))
     if created is Outcome.CONFLICT:
         raise IdempotencyConflict("this Idempotency-Key was used for another request: use a new one")
     if not isinstance(created, Outcome):
@@ -144,6 +180,54 @@ def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell) -> str:
         # It is stored, so it is accepted: the sweeper announces it.
         log.warning("%s is stored, not announced: %s", job.id, error)
     return job.id
+
+
+def _retry(job_id: str, owner: str, store: Store, doorbell: Doorbell, settings: Settings) -> str:
+    job = _owned(job_id, owner, store)
+    work = store.work(job_id)
+    if job.state is not JobState.FAILED or work is None:
+        why = "and its documents are erased" if job.state is JobState.FAILED else "not failed"
+        raise NotRetryable(f"the job is {job.state.value}, {why}: submit it anew")
+    again = NewJob(
+        id=str(uuid.uuid4()),
+        owner=owner,
+        model=job.model,
+        lane=job.lane,
+        work=work,
+        tokens=estimate_tokens(work),
+        result_ttl=job.result_ttl,
+        callback=job.callback,
+        idempotency=Idempotency(key=f"retry-of-{job_id}", request=job_id, ttl=job.result_ttl),
+    )
+    return _store_and_announce(again, store, doorbell, settings)
+
+
+LOOKED_AT = 2_000
+"""Jobs that one page looks at, at most, to find those in the state that was asked for."""
+
+Place = tuple[int, str]
+
+
+def _page(
+    store: Store, owner: str, status: JobState | None, before: Place | None, limit: int
+) -> tuple[list[Job], Place | None]:
+    """Up to `limit` jobs, and the place after which to go on: None at the end."""
+    found: list[Job] = []
+    for looked_at, (place, job) in enumerate(store.jobs_of(owner, before=before), start=1):
+        if status in (None, job.state):
+            found.append(job)
+        if len(found) == limit or looked_at == LOOKED_AT:
+            return found, place
+    return found, None
+
+
+def _place(cursor: str | None) -> Place | None:
+    if cursor is None:
+        return None
+    at, _, job_id = cursor.partition("-")
+    if not at.isdigit() or not job_id:
+        raise InvalidRequest("take it from `next_cursor`", field="cursor")
+    return int(at), job_id
 
 
 def _preferred_wait(prefer: str | None, settings: Settings) -> float:

@@ -15,7 +15,6 @@ if tonumber(ARGV[3]) >= 0 then
   redis.call('ZADD', KEYS[2], now_ms() + tonumber(ARGV[3]), ARGV[1])
 else
   redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('HDEL', KEYS[1], 'body')
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('HSET', KEYS[3], 'callback_state', ARGV[2]) end
 redis.call('PUBLISH', 'podium:events', ARGV[1])

@@ -1,9 +1,13 @@
--- Stores a job as queued, not yet announced; or finds the job that the same idempotency key has made.
--- KEYS  1 job  2 queued zset  3 unannounced zset  4 lanes set  5 deadlines zset  6 idempotency key
+-- Stores a job as queued, not yet announced; or finds the job that the same idempotency key has made; or refuses it,
+-- since its lane is full, and says when there will be room.
+-- KEYS  1 job  2 queued zset  3 unannounced zset  4 lanes set  5 deadlines zset  6 idempotency key  7 work
+--       8 the owner's jobs  9 lane hash
 -- ARGV  1 id  2 ms in which it must start ('' for any)  3 ms in which it must end ('' for any)
 --       4 hash of the request ('' without an idempotency key)  5 how long that is remembered, in s
---       6.. fields and values
+--       6 work  7 its tokens, estimated  8 tokens that may wait  9 jobs that may wait
+--       10 share of maxmemory that waiting jobs may fill  11.. fields and values
 -- returns {OK} | {REFUSED} (the id exists) | {REPLAYED, id} | {CONFLICT} (the key came with another request)
+--       | {FULL, ms until there is room, or -1 if that is not known} | {NO_MEMORY}
 if ARGV[4] ~= '' then
   local found = redis.call('HMGET', KEYS[6], 'job', 'request')
   if found[1] then
@@ -13,10 +17,35 @@ if ARGV[4] ~= '' then
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then return {'REFUSED'} end
 local now = now_ms()
-for i = 6, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', KEYS[1], 'created_at', now, 'generation', 0, 'attempts', 0, 'scored', 0)
+
+-- What lies above the share is the reserve: results of accepted jobs still fit in.
+local memory = redis.call('INFO', 'memory')
+local most = tonumber(string.match(memory, '\nmaxmemory:(%d+)') or 0)
+local used = tonumber(string.match(memory, '\nused_memory:(%d+)') or 0)
+if most > 0 and used + #ARGV[6] > most * tonumber(ARGV[10]) then return {'NO_MEMORY'} end
+
+local cost, bound = tonumber(ARGV[7]), tonumber(ARGV[8])
+local lane = redis.call('HMGET', KEYS[9], 'tokens', 'room_at')
+local waiting, jobs = tonumber(lane[1] or 0), redis.call('ZCARD', KEYS[2])
+local missing = waiting + cost - bound
+if jobs >= tonumber(ARGV[9]) then missing = math.max(missing, (jobs + 1 - tonumber(ARGV[9])) * waiting / jobs) end
+if missing > 0 then
+  local rate = drain_rate(KEYS[9], now)
+  if not rate then return {'FULL', -1} end
+  -- Each refused caller is told a later time: room for one is not promised to all.
+  local room_at = math.max(now + missing / rate, tonumber(lane[2] or 0) + cost / rate)
+  room_at = math.ceil(math.min(room_at, now + bound / rate))
+  redis.call('HSET', KEYS[9], 'room_at', room_at)
+  return {'FULL', room_at - now}
+end
+
+for i = 11, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[1], 'created_at', now, 'tokens', cost, 'generation', 0, 'attempts', 0, 'deaths', 0, 'scored', 0)
+redis.call('SET', KEYS[7], ARGV[6])
+redis.call('HINCRBY', KEYS[9], 'tokens', cost)
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZADD', KEYS[3], now, ARGV[1])
+redis.call('ZADD', KEYS[8], now, ARGV[1])
 redis.call('SADD', KEYS[4], KEYS[2])
 for i, name in ipairs({'start_by', 'finish_by'}) do
   if ARGV[i + 1] ~= '' then

@@ -82,7 +82,7 @@ def machine(redis: Redis) -> type[RuleBasedStateMachine]:
 
         @rule()
         def sweep(self) -> None:
-            for job_id, generation, _ in self.store.overdue(10):
+            for job_id, generation, _, _ in self.store.overdue(10):
                 if self.store.release(job_id, generation, charge=True) is Outcome.OK:
                     self.charged[job_id] += 1
             for job_id, before in self.store.expired(10):

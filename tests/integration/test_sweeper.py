@@ -13,7 +13,7 @@ from jobs.model import Lane
 from jobs.queue import Doorbell
 from jobs.settings import Settings, load
 from jobs.states import JobState
-from jobs.store import Store
+from jobs.store import Overdue, Store
 from tests.conftest import LEASE, new_job
 from tests.support.waiting import until
 from worker.sweeper import Sweeper
@@ -68,7 +68,7 @@ class Outage(Store):
         self.away = True
         self.missed, self.swept = threading.Event(), threading.Event()
 
-    def overdue(self, limit: int) -> list[tuple[str, int, int]]:
+    def overdue(self, limit: int) -> list[Overdue]:
         if self.away:
             self.missed.set()
             raise StoreUnavailable("away, on purpose")

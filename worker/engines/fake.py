@@ -4,6 +4,7 @@ Its output is a bag of words: the cosine of query and document can be foretold. 
 `step_seconds` for each step plus `token_seconds` for each token: a GPU's cost curve, if you like.
 """
 
+import threading
 import time
 import zlib
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class FakeEngine:
         self._step_tokens = step_tokens
         self._step_seconds = step_seconds
         self._token_seconds = token_seconds
+        self._told_to_die = threading.Event()
         self._steps = 0
         self._tokens = 0
 
@@ -57,7 +59,7 @@ class FakeEngine:
         for request_id, sequence in list(self._waiting.items()):
             if batch and tokens + len(sequence) > self._step_tokens:
                 break
-            if word_id(MURDER) in sequence:
+            if word_id(MURDER) in sequence or self._told_to_die.is_set():
                 raise RuntimeError("the fake engine was told to die")
             tokens += len(sequence)
             batch.append((request_id, _bag_of_words(sequence)))
@@ -66,6 +68,10 @@ class FakeEngine:
         self._steps += 1
         self._tokens += tokens
         return batch
+
+    def die(self) -> None:
+        """Its next step raises, as an engine's does whose process was killed."""
+        self._told_to_die.set()
 
     def abort(self, request_ids: Sequence[str]) -> None:
         for request_id in request_ids:

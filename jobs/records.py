@@ -1,0 +1,107 @@
+"""How values lie in Redis: hashes of text fields, and compressed JSON for what is large."""
+
+import json
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import zstandard
+from pydantic import BaseModel
+
+from jobs import keys
+from jobs.callback import CallbackRecord
+from jobs.model import CallbackTarget, Claim, Failure, Job, Lane, NewJob, Result, Work
+from jobs.states import CallbackState, JobState
+
+V = TypeVar("V", bound=BaseModel)
+
+LEVEL = 3
+"""zstd's default: the level that costs about as much time as writing the JSON."""
+
+
+def pack(value: BaseModel) -> bytes:
+    """Compressed JSON (zstd) without the defaults."""
+    return zstandard.compress(value.model_dump_json(exclude_defaults=True).encode(), LEVEL)
+
+
+def unpack(kind: type[V], data: bytes) -> V:
+    return kind.model_validate_json(zstandard.decompress(data))
+
+
+def fields_of(job: NewJob) -> list[str | int]:
+    """The job's hash as a flat list, without what `create.lua` adds and without the work."""
+    fields: dict[str, str | int] = {
+        "state": JobState.QUEUED.value,
+        "owner": job.owner,
+        "model": job.model,
+        "lane": job.lane.value,
+        "total": len(job.work.documents),
+        "queued_in": keys.queued(job.model, job.lane),
+        "result_ttl": round(job.result_ttl.total_seconds()),
+    }
+    if job.work.metadata is not None:
+        fields["metadata"] = json.dumps(job.work.metadata)
+    if job.callback is not None:
+        fields["callback"] = job.callback.model_dump_json()
+    return [item for pair in fields.items() for item in pair]
+
+
+def job_of(job_id: str, fields: dict[str, str], result: bytes | None = None) -> Job:
+    def when(name: str) -> float | None:
+        return int(fields[name]) / 1000 if name in fields else None
+
+    return Job(
+        id=job_id,
+        owner=fields["owner"],
+        state=JobState(fields["state"]),
+        model=fields["model"],
+        lane=Lane(fields["lane"]),
+        total=int(fields["total"]),
+        scored=int(fields["scored"]),
+        generation=int(fields["generation"]),
+        attempts=int(fields["attempts"]),
+        created_at=int(fields["created_at"]) / 1000,
+        announced_at=when("announced_at"),
+        started_at=when("started_at"),
+        ended_at=when("ended_at"),
+        metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
+        result=None if result is None else unpack(Result, result),
+        error=_parsed(Failure, fields.get("error")),
+        result_ttl=timedelta(seconds=int(fields["result_ttl"])),
+        ends=int(fields.get("ends", 0)),
+        callback=_parsed(CallbackTarget, fields.get("callback")),
+        callback_state=CallbackState(fields["callback_state"]) if "callback_state" in fields else None,
+    )
+
+
+def claim_of(job_id: str, now_ms: int, fields: dict[str, str], work: bytes) -> Claim:
+    return Claim(
+        job_id=job_id,
+        owner=fields["owner"],
+        model=fields["model"],
+        lane=Lane(fields["lane"]),
+        generation=int(fields["generation"]),
+        attempts=int(fields["attempts"]),
+        deaths=int(fields["deaths"]),
+        queued_for=(now_ms - int(fields["created_at"])) / 1000,
+        work=unpack(Work, work),
+        callback=_parsed(CallbackTarget, fields.get("callback")),
+    )
+
+
+def callback_of(job_id: str, fields: dict[str, str]) -> CallbackRecord:
+    attempts: list[dict[str, Any]] = [
+        json.loads(fields[f"attempt:{n}"]) for n in range(1, int(fields["attempts"]) + 1)
+    ]
+    return CallbackRecord(
+        job_id=job_id,
+        owner=fields["owner"],
+        state=CallbackState(fields["state"]),
+        target=CallbackTarget.model_validate_json(fields["target"]),
+        body=fields["body"],
+        attempts=tuple(attempts),
+        replayed_after=int(fields.get("replayed_after", 0)),
+    )
+
+
+def _parsed(kind: type[V], text: str | None) -> V | None:
+    return None if text is None else kind.model_validate_json(text)
