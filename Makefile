@@ -17,8 +17,9 @@ check: setup ## format, lint, types, import contracts
 	@$(BIN)/lint-imports --no-cache
 test: setup ## all tests, on a real Valkey and real engines
 	@$(BIN)/pytest
-chaos: setup ## kill, pause and restart parts under load, then balance the books (JOBS=, DURATION=, SEED=)
-	@$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),1000) --duration $(or $(DURATION),60) --seed $(or $(SEED),1)
+chaos: setup ## kill, pause and restart parts under load, then balance the books (JOBS=, DURATION=, SEED=, ENGINE=vllm, WITHOUT=fencing|sweeper)
+	@$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),1000) --duration $(or $(DURATION),60) --seed $(or $(SEED),1) \
+		--engine $(or $(ENGINE),fake) $(if $(WITHOUT),--without $(WITHOUT))
 format: setup ## let ruff format and mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .

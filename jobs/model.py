@@ -151,6 +151,7 @@ class Job(Value):
     ends: int = Field(0, description="how often it was ended: more than once is a defect")
     callback: CallbackTarget | None = None
     callback_state: CallbackState | None = None
+    worker: str | None = Field(None, description="who claimed it last")
 
 
 class Claim(Value):

@@ -70,6 +70,7 @@ def job_of(job_id: str, fields: dict[str, str], result: bytes | None = None) -> 
         ends=int(fields.get("ends", 0)),
         callback=_parsed(CallbackTarget, fields.get("callback")),
         callback_state=CallbackState(fields["callback_state"]) if "callback_state" in fields else None,
+        worker=fields.get("worker"),
     )
 
 

@@ -34,7 +34,8 @@ if missing > 0 then
   if not rate then return {'FULL', -1} end
   -- Each refused caller is told a later time: room for one is not promised to all.
   local room_at = math.max(now + missing / rate, tonumber(lane[2] or 0) + cost / rate)
-  room_at = math.ceil(math.min(room_at, now + bound / rate))
+  -- A caller that does not listen must not push the others' time away for ever.
+  room_at = math.ceil(math.min(room_at, now + 10 * bound / rate))
   redis.call('HSET', KEYS[9], 'room_at', room_at)
   return {'FULL', room_at - now}
 end

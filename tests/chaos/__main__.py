@@ -1,27 +1,35 @@
 """`python -m tests.chaos --jobs 500 --duration 60 --seed 1`: prints a ledger, ends with 0 if it balances."""
 
 import argparse
-import json
 import sys
 import tempfile
 import threading
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 from cli.demo import receiver
 from cli.stack import Stack
 from cli.up import free_port, start_valkey
+from jobs.errors import StoreUnavailable
 from jobs.queue import Doorbell, make_app
 from jobs.settings import load
 from jobs.store import Store, connect
+from tests.chaos import broken
 from tests.chaos.faults import Faults
+from tests.chaos.ledger import Ledger, open_jobs
 from tests.chaos.load import Load
 from tests.support.podium_up import clean_environ, wait_until_ready
 from tests.support.waiting import until
 
-LEASE = 3.0
-WORKERS = 3
+ENGINES: dict[str, dict[str, str]] = {
+    "fake": {"PODIUM_ENGINE__KIND": "fake", "PODIUM_ENGINE__FAKE_STEP": "0.2", "PODIUM_JOBS__LEASE": "3"},
+    "vllm": {"PODIUM_ENGINE__SEPARATE_PROCESS": "true", "PODIUM_JOBS__LEASE": "5"},
+}
+"""Settings of the workers. The real engine has a process of its own, which can be killed."""
+
+WORKERS = {"fake": 3, "vllm": 2}
+START_WITHIN = {"fake": 60, "vllm": 400}
+END_WITHIN = {"fake": 120, "vllm": 400}
 
 
 def say(text: str) -> None:
@@ -33,6 +41,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1_000)
     parser.add_argument("--duration", type=float, default=60, help="seconds of faults")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--engine", choices=list(ENGINES), default="fake")
+    parser.add_argument("--without", choices=list(broken.BREAKS), help="take a promise out: it must fail")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="podium-chaos-") as folder, receiver() as (hook, _):
         stack = Stack(Path(folder))
@@ -45,31 +55,34 @@ def main() -> int:
 def run(stack: Stack, folder: Path, hook: str, asked: argparse.Namespace) -> int:
     env = {
         **clean_environ(),
+        **ENGINES[asked.engine],
         "PODIUM_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
-        "PODIUM_ENGINE__KIND": "fake",
-        "PODIUM_ENGINE__FAKE_STEP": "0.4",
-        "PODIUM_JOBS__LEASE": str(LEASE),
         "PODIUM_JOBS__SWEEP": "0.5",
+        "PODIUM_CALLBACKS__TIMEOUT": "2",
         "PODIUM_CALLBACK_ALLOW": "127.0.0.0/8",
         "PODIUM_CALLBACK_SECRET": "whsec_" + "Y2hhb3Mh" * 4,
     }
-    start_valkey(stack, folder, env["PODIUM_REDIS_URL"], env)
+    settings = load(env)
+    if asked.without:
+        env |= broken.environ(asked.without, folder / "broken")
+    start_valkey(stack, folder, settings.redis_url, env)
     stack.start_podium("callbacks", "worker", "callbacks", env=env)
-    for number in range(WORKERS):
+    workers = WORKERS[asked.engine]
+    for number in range(workers):
         stack.start_podium(f"score-{number}", "worker", "score", env=env)
     ports = [free_port(), free_port()]
     for port in ports:
         stack.start_podium(f"api-{port}", "api", f"--port={port}", "--no-page", env=env)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     for url in urls:
-        wait_until_ready(url, stack.check, within=60)
+        wait_until_ready(url, stack.check, within=START_WITHIN[asked.engine])
 
-    settings = load(env)
     redis = connect(settings.redis_url)
     store, doorbell = Store(redis), Doorbell(make_app(settings), redis)
-    load_ = Load(urls, hook, asked.jobs, asked.duration, asked.seed)
-    faults = Faults(stack, redis, store, doorbell, LEASE, asked.seed, load_.accepted)
-    say(f"{asked.jobs} jobs in {asked.duration:.0f} s, {WORKERS} workers, seed {asked.seed}")
+    load_ = Load(urls, hook, asked.jobs, asked.duration, asked.seed, poisonous=asked.engine == "fake")
+    lease = settings.jobs.lease.total_seconds()
+    faults = Faults(stack, redis, store, doorbell, lease, asked.seed, asked.engine, load_.accepted)
+    say(f"{asked.jobs} jobs in {asked.duration:.0f} s, {workers} workers ({asked.engine}), seed {asked.seed}")
     callers = threading.Thread(target=load_.run)
     callers.start()
     faults.run(asked.duration)
@@ -79,54 +92,25 @@ def run(stack: Stack, folder: Path, hook: str, asked: argparse.Namespace) -> int
 
     def all_ended() -> bool:
         stack.revive(at_most=10_000, within=1)
-        return not open_jobs(store, load_)
+        try:
+            return not open_jobs(store, load_)
+        except StoreUnavailable:
+            return False
 
     with suppress(AssertionError):  # the ledger says which are lost
-        until("every job has ended", all_ended, 180)
-    return ledger(store, load_, faults, folder)
-
-
-def open_jobs(store: Store, load_: Load) -> int:
-    """Accepted jobs that have not ended, or whose callback is not settled."""
-    jobs = [store.get(job_id) for job_id in load_.accepted]
-    return sum(job is None or not job.state.terminal or job.callback_state == "pending" for job in jobs)
-
-
-def ledger(store: Store, load_: Load, faults: Faults, folder: Path) -> int:
-    """Prints what became of every job. The exit code: 0 if it balances."""
-    jobs = [store.get(job_id) for job_id in load_.accepted]
-    states = Counter(job.state.value for job in jobs if job is not None and job.state.terminal)
-    delivered = sum(job is not None and job.callback_state == "delivered" for job in jobs)
+        until("every job has ended", all_ended, END_WITHIN[asked.engine])
     logs = "".join(path.read_text(errors="replace") for path in folder.glob("score-*.log"))
-    recoveries = sorted(faults.recoveries)
-    p99 = recoveries[max(0, round(len(recoveries) * 0.99) - 1)] if recoveries else 0.0
-    book = {
-        "submitted": len(load_.accepted),
-        **{name: states[name] for name in ("succeeded", "failed", "cancelled", "expired")},
-        "lost": len(load_.accepted) - sum(states.values()),
-        "duplicated": len(jobs)
-        - len(set(load_.accepted))
-        + sum(job is not None and job.ends > 1 for job in jobs),
-        "stale_writes_refused": logs.count("stale write refused") + logs.count(" is gone: SUPERSEDED"),
-        "callbacks_delivered": delivered,
-        "recoveries": len(recoveries),
-        "recovery_p99_s": round(p99, 1),
-    }
-    wrong = []
-    if len(load_.accepted) != load_.jobs:
-        wrong.append(f"{load_.jobs - len(load_.accepted)} requests were refused: {load_.refused[:2]}")
-    if book["lost"] or book["duplicated"]:
-        wrong.append("jobs were lost or ended more than once")
-    if delivered != len(load_.called_back):
-        wrong.append(f"{delivered} callbacks for {len(load_.called_back)} jobs with one")
-    poisons = [job.error.code for job in jobs if job is not None and job.error and job.state == "failed"]
-    if set(poisons) - {"poison"}:
-        wrong.append(f"jobs failed for no good reason: {Counter(poisons)}")
-    if p99 > LEASE + 10:
-        wrong.append(f"recovery took {p99:.1f} s, more than the lease and 10 s")
+    ledger = Ledger(
+        load_,
+        [store.get(job_id) for job_id in load_.accepted],
+        faults.recoveries,
+        logs.count("stale write refused") + logs.count(" is gone: SUPERSEDED"),
+        lease,
+    )
+    wrong = ledger.faults()
     for fault in wrong:
         say(f"WRONG: {fault}")
-    say(json.dumps(book))
+    say(ledger.line())
     return 1 if wrong else 0
 
 

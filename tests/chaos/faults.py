@@ -20,6 +20,9 @@ from jobs.queue import Doorbell
 from jobs.states import JobState
 from jobs.store import Store
 from tests.support.waiting import until
+from worker.app import FAKE_ENGINE_DIES
+
+SLOWER = {"fake": 1, "vllm": 12}
 
 
 @dataclass
@@ -30,17 +33,19 @@ class Faults:
     doorbell: Doorbell
     lease: float
     seed: int
+    engine: str
     accepted: list[str]
     done: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)
     _watchers: list[threading.Thread] = field(default_factory=list)
 
     def run(self, seconds: float) -> None:
-        """A fault each second or so, and whatever died is started again, as a supervisor does."""
+        """A fault each second or so, fewer with the real engine, which starts slowly. What died is restarted."""
         chance = random.Random(self.seed)
         faults: list[tuple[int, Callable[[random.Random], None]]] = [
             (4, self.kill_a_worker),
             (4, self.pause_a_worker),
+            (2, self.kill_an_engine),
             (2, self.kill_an_api),
             (1, self.kill_the_callback_worker),
             (1, self.restart_redis),
@@ -53,9 +58,9 @@ class Faults:
             try:
                 fault(chance)
                 self.done[fault.__name__] += 1
-            except (RedisError, StoreUnavailable):
-                pass  # Redis is still away
-            self._revive_for(chance.uniform(0.5, 1.5))
+            except (RedisError, StoreUnavailable, psutil.NoSuchProcess, IndexError):
+                pass  # Redis is still away, or what was to be hurt is gone already
+            self._revive_for(chance.uniform(0.5, 1.5) * SLOWER[self.engine])
 
     def settle(self) -> None:
         self._revive_for(1.0)
@@ -82,6 +87,15 @@ class Faults:
         wake = threading.Timer(self.lease * chance.uniform(1.5, 2.5), _resume, [process])
         wake.start()
         self._watchers.append(wake)
+
+    def kill_an_engine(self, chance: random.Random) -> None:
+        """The engine alone: its worker sees it, hands back what it has and ends."""
+        worker = psutil.Process(chance.choice(self._workers()).process.pid)
+        if self.engine == "fake":
+            worker.send_signal(FAKE_ENGINE_DIES)
+        for child in worker.children(recursive=True):
+            if "EngineCore" in f"{child.name()} {' '.join(child.cmdline())}":
+                child.kill()
 
     def kill_an_api(self, chance: random.Random) -> None:
         self._kill(chance.choice([part for part in self.stack.parts if part.name.startswith("api")]))

@@ -24,6 +24,7 @@ class Load:
     jobs: int
     seconds: float
     seed: int
+    poisonous: bool = True
     accepted: list[str] = field(default_factory=list)
     called_back: set[str] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
@@ -53,7 +54,7 @@ class Load:
             body["callback"] = {"url": self.hook}
         if chance.random() < 0.02:
             body["finish_within"] = 1
-        if index % (self.jobs // POISONS) == self.jobs // POISONS // 2:
+        if self.poisonous and index % (self.jobs // POISONS) == self.jobs // POISONS // 2:
             body["documents"] = [*documents, MURDER]
         key = {"Idempotency-Key": f"chaos-{self.seed}-{index}"}
         while True:
@@ -63,8 +64,8 @@ class Load:
             except httpx.HTTPError:
                 time.sleep(0.2)  # the API is dead, or died with the answer: the same key asks again
                 continue
-            if answer.status_code == 503:
-                time.sleep(0.2)
+            if answer.status_code in (429, 503):
+                time.sleep(min(5.0, float(answer.headers["Retry-After"])))
                 continue
             break
         if answer.status_code != 202:
