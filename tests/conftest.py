@@ -11,6 +11,7 @@ from jobs.model import CallbackTarget, Document, Lane, NewJob, Work
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings, load
 from jobs.store import Store, connect
+from tests.support.keyspace import leaked
 from worker import profiles
 from worker.coalescer import Coalescer
 from worker.engines.fake import FakeEngine
@@ -44,6 +45,7 @@ def redis(settings: Settings) -> Iterator[Redis]:
     client = connect(settings.redis_url)
     client.flushdb()
     yield client
+    assert leaked(client) == [], "keys that nothing will end"
     client.close()
 
 

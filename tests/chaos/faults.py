@@ -40,7 +40,7 @@ class Faults:
     _watchers: list[threading.Thread] = field(default_factory=list)
 
     def run(self, seconds: float) -> None:
-        """A fault each second or so, fewer with the real engine, which starts slowly. What died is restarted."""
+        """A fault each second or so, fewer with the real engine: it starts slowly. What died is restarted."""
         chance = random.Random(self.seed)
         faults: list[tuple[int, Callable[[random.Random], None]]] = [
             (4, self.kill_a_worker),

@@ -1,9 +1,15 @@
 """One job through store, runner, coalescer and fake engine."""
 
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from redis import Redis
 
+from jobs.errors import StoreUnavailable
 from jobs.model import CallbackTarget, Claim, DocumentStatus, Failure
 from jobs.queue import Doorbell
 from jobs.settings import Settings
@@ -98,8 +104,9 @@ def test_a_job_that_loses_every_worker_is_poison_and_its_callback_says_so(
     settings: Settings, redis: Redis, store: Store, doorbell: Doorbell
 ) -> None:
     store.create(new_job(callback=CallbackTarget(url="https://example.com/hook")))
-    for _ in range(settings.jobs.max_attempts):
+    for generation in range(1, settings.jobs.max_attempts + 1):
         assert isinstance(store.claim("job-1", "worker-1", LEASE), Claim)
+        store.renew("job-1", generation, LEASE, 0, inside=True)
         Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings).take_back()
     job, callback = store.get("job-1"), store.callback("job-1")
     assert job is not None
@@ -107,8 +114,79 @@ def test_a_job_that_loses_every_worker_is_poison_and_its_callback_says_so(
     assert callback is not None
     assert (job.state, job.error.code) == (JobState.FAILED, "poison")
     assert callback.state is CallbackState.PENDING
-    assert callback.body is not None
     assert "poison" in callback.body
+
+
+def test_a_suspect_that_only_waited_in_a_lost_worker_is_not_charged_again(
+    settings: Settings, redis: Redis, store: Store, doorbell: Doorbell
+) -> None:
+    store.create(new_job())
+    for _ in range(settings.jobs.max_attempts * 2):
+        assert isinstance(store.claim("job-1", "worker-1", LEASE), Claim)
+        Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings).take_back()
+    job = store.get("job-1")
+    assert job is not None
+    assert (job.state, job.attempts) == (JobState.QUEUED, 1)
+
+
+def test_the_engine_is_given_a_suspect_only_after_that_is_noted(
+    redis: Redis, store: Store, runner: Runner
+) -> None:
+    noted: list[Any] = []
+    engine = runner.engine
+    add = engine.add
+
+    def watched(request_id: str, tokens: Sequence[int]) -> None:
+        noted.append(redis.hget("podium:job:job-1", "inside"))
+        add(request_id, tokens)
+
+    engine.add = watched  # type: ignore[method-assign]
+    store.create(new_job())
+    store.claim("job-1", "worker-1", LEASE)
+    store.release("job-1", 1, charge=True)
+    assert runner.run("job-1") is Ended.SUCCEEDED
+    assert noted
+    assert set(noted) == {"1"}
+
+
+def test_a_result_is_stored_once_redis_is_back(redis: Redis, runner: Runner) -> None:
+    class Away(Store):
+        failures = 3
+
+        def finish(self, *args: Any, **named: Any) -> Outcome:
+            if self.failures:
+                self.failures -= 1
+                raise StoreUnavailable("away, on purpose")
+            return super().finish(*args, **named)
+
+    away = Away(redis)
+    away.create(new_job())
+    assert replace(runner, store=away).run("job-1") is Ended.SUCCEEDED
+    assert away.failures == 0
+
+
+def test_a_leaving_worker_does_not_wait_for_redis(redis: Redis, runner: Runner) -> None:
+    class Away(Store):
+        def finish(self, *_: Any, **__: Any) -> Outcome:
+            runner.coalescer.hand_back()
+            raise StoreUnavailable("away, on purpose")
+
+    away = Away(redis)
+    away.create(new_job())
+    with pytest.raises(StoreUnavailable):
+        replace(runner, store=away).run("job-1")
+
+
+def test_a_claim_whose_answer_was_lost_is_answered_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create(new_job())
+    one_call = uuid.uuid4()
+    monkeypatch.setattr("jobs.store.uuid.uuid4", lambda: one_call)
+    first, again = store.claim("job-1", "worker-1", LEASE), store.claim("job-1", "worker-1", LEASE)
+    assert isinstance(first, Claim)
+    assert isinstance(again, Claim)
+    assert (first.generation, again.generation) == (1, 1)
 
 
 def test_a_dead_engine_hands_the_job_back_charged_and_nothing_more_is_claimed(

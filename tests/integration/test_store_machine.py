@@ -44,7 +44,7 @@ def machine(redis: Redis) -> type[RuleBasedStateMachine]:
         @rule(job_id=job_ids, deadline=st.booleans())
         def create(self, job_id: str, deadline: bool) -> None:
             job = new_job(job_id).model_copy(
-                update={"finish_within": timedelta(seconds=100)} if deadline else {}
+                update={"tokens": 7} | ({"finish_within": timedelta(seconds=100)} if deadline else {})
             )
             outcome = self.store.create(job)
             assert (outcome is Outcome.REFUSED) == (job_id in self.newest)
@@ -105,6 +105,7 @@ def machine(redis: Redis) -> type[RuleBasedStateMachine]:
             queued = set(redis.zrange("podium:queued:minilm:interactive", 0, -1))
             running = set(redis.zrange("podium:running", 0, -1))
             assert not queued & running
+            assert int(redis.hget("podium:lane:minilm:interactive", "tokens") or 0) == 7 * len(queued)
             for job_id in self.newest:
                 job = self.store.get(job_id)
                 assert job is not None

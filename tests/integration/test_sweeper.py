@@ -1,8 +1,10 @@
 """The sweeper: what was never announced, what lost its message, what Redis' absence must not cost."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -58,6 +60,53 @@ def test_a_queue_that_lost_its_messages_is_rung_for_again(
     assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 0, "a worker may just have taken them"
     sweeper.sweep()
     assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 3
+
+
+def test_a_job_whose_message_is_lost_is_rung_for_again_when_others_overtake_it(
+    redis: Redis, doorbell: Doorbell, settings: Settings
+) -> None:
+    """Also in a queue that is never empty: another one's message lies in the list all the time."""
+    for number, seconds in enumerate((0, 1, 20, 21)):
+        then = Store(redis, offset=timedelta(seconds=seconds))
+        then.create(new_job(f"job-{number}"))
+        then.announced(f"job-{number}")
+    doorbell.announce("job-3", "minilm", Lane.INTERACTIVE)
+    sweeper = Sweeper(Store(redis, offset=timedelta(seconds=30)), doorbell, settings)
+    sweeper.sweep()
+    assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 1, "a backlog: nothing has overtaken anything"
+    Store(redis).claim("job-2", "worker-1", LEASE)
+    for _ in range(3):
+        sweeper.ring_again()
+    assert announced_ids(redis) == ["job-3", "job-0", "job-1"]
+
+
+def announced_ids(redis: Redis) -> list[str]:
+    """The ids in the interactive lane's list, in the order in which workers will take them."""
+    raw = redis.lrange("score.minilm.interactive", 0, -1)
+    return [json.loads(message)["headers"]["id"] for message in reversed(raw)]
+
+
+@pytest.mark.timeout(200)
+def test_a_backlog_of_20_000_is_announced_exactly_once_each_by_two_sweepers(
+    redis: Redis, doorbell: Doorbell, settings: Settings
+) -> None:
+    ids = [f"job-{number}" for number in range(20_000)]
+    store = Store(redis)
+    for job_id in ids:
+        store.create(new_job(job_id))
+    later = Store(redis, offset=timedelta(seconds=6))
+    sweepers = [Sweeper(later, doorbell, settings) for _ in range(2)]
+
+    def all_announced() -> bool:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(Sweeper.ring_again, sweepers))
+        return redis.zcard("podium:unannounced") == 0
+
+    until("all are announced", all_announced, 150)
+    assert sorted(announced_ids(redis)) == sorted(ids)
+    for seconds in (60, 600):
+        Sweeper(Store(redis, offset=timedelta(seconds=seconds)), doorbell, settings).ring_again()
+    assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 20_000, "a backlog is not lost"
 
 
 class Outage(Store):

@@ -1,9 +1,12 @@
-"""Reads what a Redis key holds, whatever its type."""
+"""What lies in Redis: what a key holds, whatever its type, and which keys nothing will end."""
 
 from typing import Any
 
 import zstandard
 from redis import Redis
+
+from jobs import keys as keys_of
+from jobs.states import JobState
 
 
 def held(redis: Redis, key: str) -> str:
@@ -25,6 +28,34 @@ def _text(redis: Redis, key: str) -> str:
     value: bytes = call("GET", key, NEVER_DECODE=True)
     packed = value.startswith(zstandard.FRAME_HEADER)
     return (zstandard.decompress(value) if packed else value).decode()
+
+
+def leaked(redis: Redis) -> list[str]:
+    """Podium's keys that nothing will end: no TTL, and no open job or list that owns them."""
+    found = []
+    for key in keys(redis):
+        if not key.startswith("podium:") or int(redis.ttl(key)) > 0:
+            continue
+        kind, _, rest = key.removeprefix("podium:").partition(":")
+        match kind:
+            case "job" | "work":
+                state = redis.hget(f"podium:job:{rest}", "state")
+                owned = state is not None and not JobState(str(state)).terminal
+            case "jobs" | "queued":
+                owned = int(redis.zcard(key)) > 0  # its members are checked as jobs
+            case "running" | "unannounced" | "deadlines":
+                open_ = [
+                    redis.hget(f"podium:job:{member}", "state")
+                    for member in map(str, redis.zrange(key, 0, -1))
+                ]
+                owned = all(state is not None and not JobState(str(state)).terminal for state in open_)
+            case "lane":
+                owned = rest.count(":") == 1  # one for each lane
+            case _:
+                owned = key in (keys_of.LANES, keys_of.ENDED, keys_of.CALLBACKS)
+        if not owned:
+            found.append(key)
+    return found
 
 
 def keys(redis: Redis) -> list[str]:
