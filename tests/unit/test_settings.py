@@ -29,6 +29,8 @@ def test_nested_settings_and_durations_in_seconds() -> None:
         ("PODIUM_JOBS__LEASE", "0", "jobs.lease"),
         ("PODIUM_LIMITS__DOCUMENTS", "many", "PODIUM_LIMITS__DOCUMENTS"),
         ("PODIUM_API_KEYS", "no-colon", "name:key"),
+        ("PODIUM_FLOWER_AUTH", "me:one,you", "user:password"),
+        ("PODIUM_REDIS_FSYNC", "no", "redis_fsync"),
         ("PODIUM_CALLBACK_ALLOW", "10.0.0.0/99", "callback_allow"),
         ("PODIUM_CALLBACK_SECRET", "hush", "whsec_"),
         ("PODIUM_CALLBACK_SECRET", "whsec_c2hvcnQ=", "24 to 64 bytes"),
@@ -50,6 +52,7 @@ def test_shown_settings_hide_every_secret() -> None:
     settings = load(
         {
             "PODIUM_API_KEYS": "team:hush-key",
+            "PODIUM_FLOWER_AUTH": "me:hush-word",
             "PODIUM_CALLBACK_SECRET": "whsec_" + "hush" * 10,
             "PODIUM_REDIS_URL": "redis://user:hush-password@redis:6379/0",
         }
