@@ -60,7 +60,7 @@ def test_the_same_key_with_another_body_is_a_conflict_and_stores_nothing(
 def test_a_key_that_outlives_its_job_answers_410(client: TestClient, redis: Redis) -> None:
     key = {"Idempotency-Key": "order-7"}
     job_id = client.post("/v1/jobs", json=GOOD, headers=key).json()["id"]
-    redis.delete(f"podium:job:{job_id}")  # as when its result_ttl has passed
+    redis.delete(f"podium:job:{job_id}", f"podium:work:{job_id}")  # as when its result_ttl has passed
     answer = client.post("/v1/jobs", json=GOOD, headers=key)
     assert (answer.status_code, answer.json()["code"]) == (410, "job_erased")
 
