@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -30,9 +30,9 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         listener = asyncio.create_task(waiting.listen())
         yield
-        listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await listener
+        while not listener.done():  # a cancel that meets redis-py as it connects can be lost there
+            listener.cancel()
+            await asyncio.wait([listener], timeout=0.5)
         celery.close()
         redis.close()
 

@@ -22,6 +22,7 @@ redis.call('ZADD', KEYS[2], now + tonumber(ARGV[3]), ARGV[1])
 if found[3] then redis.call('ZADD', KEYS[4], found[3], ARGV[1]) else redis.call('ZREM', KEYS[4], ARGV[1]) end
 local lane = lane_of(found[5])
 redis.call('HINCRBY', lane, 'tokens', -tonumber(found[6]))
+note_started(lane, now)
 local through = tonumber(redis.call('HGET', lane, 'claimed_through') or 0)
 if found[7] and tonumber(found[7]) > through then redis.call('HSET', lane, 'claimed_through', found[7]) end
 redis.call('PUBLISH', 'podium:events', ARGV[1])

@@ -14,8 +14,8 @@ local now, ttl = now_ms(), tonumber(found[3])
 local lane = lane_of(found[5])
 if redis.call('ZREM', found[5], ARGV[1]) == 1 then
   redis.call('HINCRBY', lane, 'tokens', -tonumber(found[6]))
-elseif ARGV[2] ~= '' then
-  note_drained(lane, now, found[6])
+else
+  note_stopped(lane, now, ARGV[2] ~= '' and found[6] or 0)
 end
 redis.call('HSET', KEYS[1], 'state', ARGV[4], 'ended_at', now)
 if ARGV[5] ~= '' then redis.call('SET', KEYS[8], ARGV[5], 'EX', ttl) end

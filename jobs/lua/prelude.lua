@@ -11,27 +11,34 @@ end
 local function lane_of(queue)
   return (string.gsub(queue, '^podium:queued:', 'podium:lane:'))
 end
--- What a lane has done lately is kept in buckets of 5 s, for a minute.
+-- What a lane has ended, and how long it was at work, is kept in buckets of 5 s for a minute.
 local BUCKET, BUCKETS = 5000, 12
 local function bucket_of(lane, number)
   return lane .. ':drained:' .. number
 end
-local function note_drained(lane, now, tokens)
+-- A lane's job begins to run.
+local function note_started(lane, now)
+  if redis.call('HINCRBY', lane, 'running', 1) == 1 then redis.call('HSET', lane, 'busy_since', now) end
+end
+-- A lane's job stops running, and this many of its tokens are done.
+local function note_stopped(lane, now, tokens)
   local key = bucket_of(lane, math.floor(now / BUCKET))
-  redis.call('INCRBY', key, tokens)
+  redis.call('HINCRBY', lane, 'running', -1)
+  redis.call('HINCRBY', key, 'tokens', tokens)
+  redis.call('HINCRBY', key, 'busy', now - tonumber(redis.call('HGET', lane, 'busy_since') or now))
+  redis.call('HSET', lane, 'busy_since', now)
   redis.call('PEXPIRE', key, 2 * BUCKET * BUCKETS)
 end
--- Tokens per ms that the lane has ended within the last minute; nil if none.
+-- Tokens per ms of work that the lane has ended within the last minute; nil if none.
 local function drain_rate(lane, now)
   local newest = math.floor(now / BUCKET)
-  local tokens, oldest = 0, nil
+  local tokens, busy = 0, 0
   for number = newest - BUCKETS + 1, newest do
-    local found = redis.call('GET', bucket_of(lane, number))
-    if found then
-      tokens = tokens + found
-      oldest = oldest or number
-    end
+    local found = redis.call('HMGET', bucket_of(lane, number), 'tokens', 'busy')
+    tokens, busy = tokens + (found[1] or 0), busy + (found[2] or 0)
   end
   if tokens == 0 then return nil end
-  return tokens / math.max(now - oldest * BUCKET, BUCKET)
+  local since = redis.call('HMGET', lane, 'running', 'busy_since')
+  if tonumber(since[1]) > 0 then busy = busy + now - since[2] end
+  return tokens / math.max(busy, 1)
 end

@@ -1,6 +1,7 @@
 """What an operator does by HTTP: list jobs, run failed ones again, look at callbacks and replay them."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.app import create_app
-from jobs.model import Failure
+from jobs.model import Claim, Failure
 from jobs.settings import Limits, Settings
 from jobs.states import CallbackState, JobState, Outcome
 from jobs.store import Store
@@ -144,14 +145,18 @@ def test_a_job_that_no_queue_could_ever_hold_is_413(client: TestClient) -> None:
 
 
 def test_retry_after_comes_from_the_measured_drain_rate_and_grows_with_those_who_wait(
-    client: TestClient, runner: Runner
+    client: TestClient, redis: Redis, store: Store
 ) -> None:
-    big = {"query": "word " * 70, "documents": ["a", "b", "c", "d"]}  # about 350 tokens
-    ids = [client.post("/v1/jobs", json=big, headers=ME).json()["id"] for _ in range(2)]
-    for job_id in ids:
-        assert runner.run(job_id) is Ended.SUCCEEDED
+    big = {"query": "word " * 70, "documents": ["a", "b", "c", "d"]}  # 4 × 88 tokens
+
+    def retry_after() -> int:
+        return int(client.post("/v1/jobs", json=big, headers=ME).headers["Retry-After"])
+
+    ten_seconds_ago = Store(redis, offset=timedelta(seconds=-10))
+    job_id = create(client, **big)
+    assert isinstance(ten_seconds_ago.claim(job_id, "worker-1", timedelta(seconds=60)), Claim)
+    store.finish(job_id, 1, JobState.FAILED, Failure(code="x", message="x"))  # 352 tokens in 10 s
     while client.post("/v1/jobs", json=big, headers=ME).status_code == 202:
         pass
-    waits = [int(client.post("/v1/jobs", json=big, headers=ME).headers["Retry-After"]) for _ in range(3)]
-    assert waits == sorted(waits)
-    assert waits[0] < waits[-1] < 120
+    # 56 tokens are missing, then 352 more for each: a tenth more, and a second
+    assert [retry_after() for _ in range(3)] == pytest.approx([14, 25, 36], abs=2)

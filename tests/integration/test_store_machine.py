@@ -105,7 +105,9 @@ def machine(redis: Redis) -> type[RuleBasedStateMachine]:
             queued = set(redis.zrange("podium:queued:minilm:interactive", 0, -1))
             running = set(redis.zrange("podium:running", 0, -1))
             assert not queued & running
-            assert int(redis.hget("podium:lane:minilm:interactive", "tokens") or 0) == 7 * len(queued)
+            lane = "podium:lane:minilm:interactive"
+            assert int(redis.hget(lane, "tokens") or 0) == 7 * len(queued)
+            assert int(redis.hget(lane, "running") or 0) == len(running)
             for job_id in self.newest:
                 job = self.store.get(job_id)
                 assert job is not None

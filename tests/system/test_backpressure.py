@@ -27,10 +27,13 @@ def test_200_000_tokens_over_the_bound_a_retry_after_that_is_obeyed_succeeds(tmp
     ) as service:
         service.finished(service.submit(query="first", documents=[TEXT, TEXT]))
 
+        together = threading.Barrier(JOBS)  # no newcomers take what was promised
+
         def caller(number: int) -> tuple[str, int]:
             """Asks until it is accepted: the job's id, and how often it was refused."""
             body = {"query": f"query {number}", "documents": [TEXT, TEXT]}
             with service.client() as client:
+                together.wait(60)
                 for refusals in range(10):
                     answer = client.post("/v1/jobs", json=body)
                     statuses[answer.status_code] += 1
