@@ -147,7 +147,7 @@ def test_a_job_that_no_queue_could_ever_hold_is_413(client: TestClient) -> None:
 def test_retry_after_comes_from_the_measured_drain_rate_and_grows_with_those_who_wait(
     client: TestClient, redis: Redis, store: Store
 ) -> None:
-    big = {"query": "word " * 70, "documents": ["a", "b", "c", "d"]}  # 4 × 88 tokens
+    big = {"query": "word " * 70, "documents": ["a", "b", "c", "d"]}  # 4 times 88 tokens
 
     def retry_after() -> int:
         return int(client.post("/v1/jobs", json=big, headers=ME).headers["Retry-After"])
