@@ -48,8 +48,12 @@ class Parts:
             if kind == "api":
                 self._start_api(name, ["-m", "cli", "api"])
             else:
-                self.stack.start_podium(name, "worker", kind, env=self.environ)
+                self.start_blindly(name)
         until(f"{', '.join(names)} started", lambda: all(map(self._serves, names)), STARTS_WITHIN)
+
+    def start_blindly(self, name: str) -> None:
+        """Starts a worker and does not wait until it can take work."""
+        self.stack.start_podium(name, "worker", name.partition("-")[0], env=self.environ)
 
     def start_other_api(self, name: str, program: Path) -> None:
         """Starts a program that is an API; it is the one that is called from now on."""

@@ -92,7 +92,7 @@ def test_redis_killed_answers_503_with_retry_after_and_nothing_accepted_is_lost(
     with parts(
         tmp_path, "api", "callbacks", "score-1", PODIUM_ENGINE__FAKE_STEP="0.3", **ONE_BY_ONE
     ) as running:
-        ids = [running.submit(query=f"q {n}", documents=documents(6)) for n in range(5)]
+        ids = [running.submit(query=f"q {n}", documents=documents(6)) for n in range(4)]
         running.until_running(ids[0], scored=1)
         running.end("valkey", signal.SIGKILL)
         for answer in (
@@ -114,9 +114,9 @@ def test_redis_full_refuses_new_jobs_and_its_reserve_stores_the_results_of_the_a
     with parts(
         tmp_path, "api", "callbacks", "score-1", PODIUM_ENGINE__FAKE_STEP="0.3", **ONE_BY_ONE
     ) as running:
-        ids = [running.submit(query=f"q {n}", documents=documents(6)) for n in range(5)]
+        ids = [running.submit(query=f"q {n}", documents=documents(6)) for n in range(4)]
         running.until_running(ids[0], scored=1)
-        running.redis.set("ballast", "x" * 40 * MIB)
+        running.redis.setrange("ballast", 40 * MIB, "x")
         running.redis.config_set("maxmemory", round(used(running) / 0.95))
         assert_unavailable(running.call("POST", "/v1/jobs", json={"query": "q", "documents": ["d"]}))
         assert not all(running.job(job_id).state.terminal for job_id in ids), "too late to show anything"
@@ -131,17 +131,23 @@ def test_redis_full_refuses_new_jobs_and_its_reserve_stores_the_results_of_the_a
 def test_redis_full_to_the_brim_stores_the_results_in_hand_and_loses_no_job_that_waits(
     tmp_path: Path,
 ) -> None:
-    """Used memory is above `maxmemory`: no message gets through. What waits ends once there is room again."""
+    """Used memory is above `maxmemory`: no message gets through. Workers live, and end what waits later."""
     steps = {"PODIUM_ENGINE__FAKE_STEP": "0.3", "PODIUM_WORKER__THREADS": "2", "PODIUM_JOBS__SWEEP": "0.5"}
     with parts(tmp_path, "api", "callbacks", "score-1", **steps, **ONE_BY_ONE) as running:
-        ids = [running.submit(query=f"q {n}", documents=documents(8)) for n in range(6)]
+        ids = [running.submit(query=f"q {n}", documents=documents(6)) for n in range(5)]
         in_hand = [running.until_running(job_id, scored=1).id for job_id in ids[:2]]
-        running.redis.set("ballast", "x" * 40 * MIB)
         running.redis.config_set("maxmemory", used(running) // 2)
         for job_id in in_hand:
             assert running.until_ended(job_id).state is JobState.SUCCEEDED
         assert_unavailable(running.call("POST", "/v1/jobs", json={"query": "q", "documents": ["d"]}))
+        running.start_blindly("score-2")
+        until(
+            "both workers try again",
+            lambda: all("Trying to re" in running.log(name) for name in ("score-1", "score-2")),
+            10,
+        )
         running.redis.config_set("maxmemory", 0)
+        running.stack.check()
         later = running.submit(query="q", documents=["d"])
         for job_id in [*ids, later]:
             job = running.until_ended(job_id, within=40)
