@@ -50,6 +50,7 @@ def make_app(settings: Settings) -> Celery:
         ],
         task_default_queue=CALLBACKS,
         broker_connection_retry_on_startup=True,
+        broker_channel_error_retry=True,  # a full Redis refuses Celery's own writes: the worker tries again
         broker_connection_timeout=5,
         broker_transport_options={"socket_connect_timeout": 5, "retry_on_timeout": True},
         enable_utc=True,
