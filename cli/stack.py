@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,11 @@ class Part:
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    def kill_what_it_left(self) -> None:
+        """Ends processes of a part that has ended: an engine's that was only about to tie its life to it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # each part leads a group of its own
 
     def obituary(self) -> str:
         """How it ended, and the end of its log."""
@@ -90,6 +96,7 @@ class Stack:
             if part.alive:
                 continue
             if part.due is None:
+                part.kill_what_it_left()
                 part.deaths = [*(death for death in part.deaths if now - death < within), now]
                 if len(part.deaths) > at_most:
                     raise PartDied(f"{part.obituary()}\n{part.name} died {len(part.deaths)} times: giving up")
@@ -116,6 +123,7 @@ class Stack:
                 killed.append(part.name)
                 part.process.kill()
             part.process.wait()
+            part.kill_what_it_left()
         return killed
 
 

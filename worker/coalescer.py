@@ -16,6 +16,9 @@ from worker.engines.base import Engine, Output
 
 log = logging.getLogger(__name__)
 
+LOOK = 1.0
+"""Seconds after which an idle engine is looked at: one that has died must take no job."""
+
 
 class HandedBack(Exception):
     """The worker is draining: the job goes back to its queue, uncharged."""
@@ -177,10 +180,12 @@ class Coalescer:
     def _admit(self) -> bool:
         """Waits for work and hands the engine what `plan` chose. False when it is time to end."""
         with self._lock:
-            while not self._closing and not self._waiting and not self._inside:
-                self._lock.wait()
+            while not self._closing and not self._waiting and not self._inside and self._engine.alive:
+                self._lock.wait(LOOK)
             if self._closing:
                 return False
+            if not self._engine.alive:
+                raise EngineDied("it ended by itself")
             gone = [key for key, (batch, _) in self._inside.items() if batch.done.done()]
             for key in gone:
                 self._leave(key)

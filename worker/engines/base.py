@@ -42,6 +42,11 @@ class Engine(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
+    @property
+    def alive(self) -> bool:
+        """False once the engine has ended, also while nobody steps it. True says nothing for sure."""
+        ...
+
     def add(self, request_id: str, tokens: Sequence[int]) -> None:
         """Hands over one sequence of at most `info.max_tokens` ids."""
         ...

@@ -50,6 +50,10 @@ class FakeEngine:
         self._steps = 0
         self._tokens = 0
 
+    @property
+    def alive(self) -> bool:
+        return not self._told_to_die.is_set()
+
     def add(self, request_id: str, tokens: Sequence[int]) -> None:
         self._waiting[request_id] = tokens
 

@@ -3,12 +3,14 @@
 Why not `AsyncLLM`, and why in-process on a CPU: docs/decisions/0001.
 """
 
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, EngineDied
 from jobs.settings import EngineSettings
 from worker.engines.base import EngineInfo, Output
 from worker.profiles import ModelProfile
@@ -68,6 +70,8 @@ class VllmEngine:
         if profile.hf_overrides:
             arguments["hf_overrides"] = profile.hf_overrides
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        self._ended = threading.Event()
+        self._watch_processes()
         self._params = PoolingParams(task="embed" if profile.kind == "bi-encoder" else "classify")
         if profile.kind == "cross-encoder":
             self._params.use_activation = True
@@ -79,6 +83,25 @@ class VllmEngine:
             dtype=str(config.dtype).removeprefix("torch."),
             max_tokens=int(config.max_model_len),
         )
+
+    def _watch_processes(self) -> None:
+        """vLLM's synchronous client notes that its core's process ended, but leaves who waits for an output
+        waiting for ever (seen in 0.32 when the process is killed): we wake it.
+        """
+        manager = getattr(getattr(self._engine.engine_core, "resources", None), "engine_manager", None)
+        if manager is None:
+            return  # the core is in this process
+
+        def watch() -> None:
+            multiprocessing.connection.wait(manager.sentinels())
+            self._ended.set()
+            self._engine.engine_core.outputs_queue.put(EngineDied("the engine's process ended"))
+
+        threading.Thread(target=watch, name="engine-processes", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended.is_set()
 
     def add(self, request_id: str, tokens: Sequence[int]) -> None:
         self._engine.add_request(request_id, {"prompt_token_ids": list(tokens)}, self._params.clone())

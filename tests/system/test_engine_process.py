@@ -1,0 +1,68 @@
+"""The real engine in a process of its own: when that ends, its worker ends; when the worker ends, it ends."""
+
+from pathlib import Path
+
+import psutil
+
+from tests.support.podium_up import Service, podium_up
+from tests.support.waiting import until
+
+LONG = "Lighthouses guide ships at night along the rocky coast of the northern sea. " * 12
+
+
+def cores(worker: psutil.Process) -> list[psutil.Process]:
+    """The engine's processes below a worker."""
+    return [child for child in worker.children() if "EngineCore" in child.name() or "VLLM" in _line(child)]
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def newest_score_worker(service: Service, not_: set[int]) -> psutil.Process | None:
+    """A score worker that is being started: it has no heartbeat yet."""
+    found = [p for p in service.processes() if "worker score" in _line(p) and p.pid not in not_]
+    return found[0] if found else None
+
+
+def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path) -> None:
+    with podium_up(
+        tmp_path,
+        "--no-page",
+        "--no-flower",
+        PODIUM_ENGINE__SEPARATE_PROCESS="true",
+        PODIUM_JOBS__LEASE="3",
+    ) as service:
+        # Killed while it works: the worker must not go on renewing leases for an engine that is gone.
+        worker = service.score_worker()
+        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(200)])
+        with service.client() as client:
+            until("running", lambda: client.get(f"/v1/jobs/{job_id}").json()["status"] == "running", 20)
+        (core,) = cores(worker)
+        core.kill()
+        psutil.wait_procs([worker], timeout=30)
+        assert not worker.is_running()
+        job = service.finished(job_id, within=150)
+        assert (job["status"], job["attempts"]) == ("succeeded", 1), "its engine died with it inside"
+        said = service.output
+        assert said.read_text().count("score ended with code 70") == 1
+
+        # Killed while it is idle: no job has to be lost on it first.
+        second = service.score_worker()
+        (core,) = cores(second)
+        core.kill()
+        until("the worker ends", lambda: said.read_text().count("score ended with code 70") == 2, 30)
+
+        # The worker is killed while its engine starts, before that has tied its life to the worker's.
+        old = {worker.pid, second.pid}
+        until("a third worker", lambda: newest_score_worker(service, old), 30)
+        third = newest_score_worker(service, old)
+        assert third is not None
+        until("its engine starts", lambda: cores(third), 60)
+        starting = third.children(recursive=True)
+        third.kill()
+        _, alive = psutil.wait_procs(starting, timeout=5)
+        assert alive == [], "engine processes that outlive their worker hold the accelerator"
