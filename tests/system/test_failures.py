@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from jobs import keys
 from jobs.model import Lane
@@ -29,33 +30,33 @@ def documents(count: int) -> list[str]:
     return [f"document number {n}" for n in range(count)]
 
 
-def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_result(tmp_path: Path) -> None:
-    """Its late write is refused, and it goes on with other jobs."""
-    lease = {"PODIUM_JOBS__LEASE": "2", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_ENGINE__FAKE_STEP": "0.7"}
-    with parts(tmp_path, "api", "callbacks", "score-1", "score-2", **lease, **ONE_BY_ONE) as running:
-        job_id = running.submit(query="q", documents=documents(4))
+@pytest.mark.parametrize("other_has", [JobState.RUNNING, JobState.SUCCEEDED])
+def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_result(
+    tmp_path: Path, other_has: JobState
+) -> None:
+    """Its late write is refused, while the other is at work and after that; then it goes on with others."""
+    times = {"PODIUM_JOBS__LEASE": "3", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_ENGINE__FAKE_STEP": "2"}
+    with parts(tmp_path, "api", "callbacks", "score-1", "score-2", **times, **ONE_BY_ONE) as running:
+        job_id = running.submit(query="q", documents=documents(2))
         running.until_running(job_id, scored=1)
         paused, other = "score-1", "score-2"
         if not str(running.redis.hget(keys.job(job_id), "worker")).startswith(running.worker(paused)):
             paused, other = other, paused
-        with running.paused(paused):
-            job = running.until_ended(job_id)
-            ended = record(running, job_id)
-        assert (job.state, job.generation, job.attempts) == (JobState.SUCCEEDED, 2, 1)
+        with running.paused(paused):  # in its last step, which is over when it is resumed
+            until("another has it", lambda: running.job(job_id).generation == 2, 10)
+            until(f"it is {other_has}", lambda: running.job(job_id).state is other_has, 10)
+        until("the late write is refused", lambda: refused(running.log(paused)), 10)
+        job = running.until_ended(job_id)
+        assert (job.state, job.generation, job.attempts, job.ends) == (JobState.SUCCEEDED, 2, 1, 1)
         assert job.result is not None
         assert job.result.provenance.worker.startswith(running.worker(other))
 
-        def refused() -> bool:
-            said = running.log(paused)
-            return "stale write refused" in said or "is gone: SUPERSEDED" in said
-
-        until("the late write is refused", refused, 10)
+        ended = record(running, job_id)
         running.end(other)
         again = running.until_ended(running.submit(query="q", documents=documents(1)))
         assert again.result is not None
         assert again.result.provenance.worker.startswith(running.worker(paused))
-        assert record(running, job_id) == ended, "one end, and it stands"
-        assert running.job(job_id).ends == 1
+        assert record(running, job_id) == ended
 
 
 def test_a_worker_at_sigterm_finishes_what_fits_into_the_grace_time(tmp_path: Path) -> None:
@@ -212,6 +213,10 @@ def test_duplicate_delivery_of_a_message_is_refused_and_stores_no_duplicate(tmp_
         job = running.job(job_id)
         assert (job.state, job.ends, job.generation, job.attempts) == (JobState.SUCCEEDED, 1, 1, 0)
         assert record(running, job_id) == ended
+
+
+def refused(said: str) -> bool:
+    return "stale write refused" in said or "is gone: SUPERSEDED" in said
 
 
 def record(running: Parts, job_id: str) -> tuple[str, str]:
