@@ -21,7 +21,7 @@ from tests.support.parts import Parts, parts
 from tests.support.waiting import until
 
 ONE_BY_ONE = {"PODIUM_ENGINE__STEP_TOKENS": "1"}
-"""A step takes one document."""
+"""A step takes one document, or the query: with this model it is embedded too."""
 
 MIB = 1024 * 1024
 
@@ -35,7 +35,7 @@ def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_re
     tmp_path: Path, other_has: JobState
 ) -> None:
     """Its late write is refused, while the other is at work and after that; then it goes on with others."""
-    times = {"PODIUM_JOBS__LEASE": "3", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_ENGINE__FAKE_STEP": "2"}
+    times = {"PODIUM_JOBS__LEASE": "3", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_ENGINE__FAKE_STEP": "1.2"}
     with parts(tmp_path, "api", "callbacks", "score-1", "score-2", **times, **ONE_BY_ONE) as running:
         job_id = running.submit(query="q", documents=documents(2))
         running.until_running(job_id, scored=1)
