@@ -7,6 +7,7 @@ from __future__ import annotations  # so that an old Python gets as far as its s
 
 import argparse
 import ast
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -63,6 +64,14 @@ def run(env: dict[str, str], *command: str | Path) -> tuple[bool, str]:
     return done.returncode == 0, done.stdout.decode(errors="replace")
 
 
+def loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
 def check(extras: list[str]) -> None:
     if sys.version_info < (3, 11):
         stop(f"Podium needs Python 3.11 or newer; this is {platform.python_version()}.")
@@ -75,6 +84,8 @@ def check(extras: list[str]) -> None:
             "Podium's embedded engine runs on Linux x86-64 or aarch64 (also WSL2); here is "
             f"{system} {machine}: use a Linux machine, or WSL2 on Windows."
         )
+    if "cpu" in extras and not loads("libnuma.so.1"):
+        stop("the CPU engine needs the library libnuma; on Debian or Ubuntu install libnuma1.")
     if importlib.util.find_spec("ensurepip") is None:
         stop("this Python cannot make a .venv with pip; on Debian or Ubuntu install python3-venv.")
 

@@ -27,6 +27,17 @@ def test_an_old_python_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         setup.check(["cpu"])
 
 
+def test_a_missing_libnuma_gets_a_sentence_and_only_the_cpu_engine_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(setup, "loads", lambda _: False)
+    with pytest.raises(SystemExit, match="install libnuma1"):
+        setup.check(["cpu"])
+    setup.check(["dev"])
+    monkeypatch.undo()
+    assert not setup.loads("no-such-library.so.1")
+
+
 def test_the_two_engines_exclude_each_other() -> None:
     with pytest.raises(SystemExit, match="exclude each other"):
         setup.check(["cpu", "worker"])
