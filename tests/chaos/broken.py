@@ -13,8 +13,9 @@ BREAKS = {
     ],
     "sweeper": [("worker/app.py", "        sweeper.start()\n        closing.callback(sweeper.close)\n")],
 }
-"""What can be left out: the files, and the text that is cut from each. A late write meets three guards, and the
-generation alone is rarely the last one: without it some runs still balance.
+"""What can be left out: the files, and the text that is cut from each.
+
+A late write meets three guards, and the generation alone is rarely the last: without it some runs balance.
 """
 
 
