@@ -70,6 +70,7 @@ class VllmEngine:
         if profile.hf_overrides:
             arguments["hf_overrides"] = profile.hf_overrides
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        self._engine.get_supported_tasks()  # asked for and kept now; else the first sequence waits for it
         self._ended = threading.Event()
         self._watch_processes()
         self._params = PoolingParams(task="embed" if profile.kind == "bi-encoder" else "classify")
@@ -85,17 +86,21 @@ class VllmEngine:
         )
 
     def _watch_processes(self) -> None:
-        """vLLM's synchronous client notes that its core's process ended, but leaves who waits for an output
-        waiting for ever (seen in 0.32 when the process is killed): we wake it.
+        """vLLM's synchronous client notes that its core's process ended, but leaves who waits for an output or
+        an answer waiting for ever (seen in 0.32 when the process is killed): we wake both.
         """
-        manager = getattr(getattr(self._engine.engine_core, "resources", None), "engine_manager", None)
+        core = self._engine.engine_core
+        manager = getattr(getattr(core, "resources", None), "engine_manager", None)
         if manager is None:
             return  # the core is in this process
 
         def watch() -> None:
             multiprocessing.connection.wait(manager.sentinels())
             self._ended.set()
-            self._engine.engine_core.outputs_queue.put(EngineDied("the engine's process ended"))
+            died = EngineDied("the engine's process ended")
+            core.outputs_queue.put(died)
+            for answer in list(core.utility_results.values()):
+                answer.set_exception(died)
 
         threading.Thread(target=watch, name="engine-processes", daemon=True).start()
 
