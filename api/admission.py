@@ -8,9 +8,11 @@ from datetime import timedelta
 from api.schemas import JobRequest
 from jobs.callback import check_target
 from jobs.errors import CallbackForbidden, InvalidRequest, TooLarge, UnknownModel
-from jobs.model import CallbackTarget, Document, Idempotency, NewJob, Work
+from jobs.model import CallbackTarget, CleanStep, Document, Idempotency, NewJob, Work
 from jobs.settings import Settings
 from jobs.store import Room
+
+INSTRUCT = "[instruct]"
 
 
 def admit(request: JobRequest, owner: str, settings: Settings, key: str | None = None) -> NewJob:
@@ -30,15 +32,19 @@ def admit(request: JobRequest, owner: str, settings: Settings, key: str | None =
                 "callbacks are off: the operator has not set PODIUM_CALLBACK_SECRET", field="callback"
             )
         check_target(request.callback.url, settings.allowed_networks)
+    query, instruction = split_query(request.query, request.instruction)
     work = Work(
-        query=request.query,
+        query=query,
         documents=tuple(
             Document(text=document.text, id=document.id, metadata=document.metadata)
             for document in request.documents
         ),
-        instruction=request.instruction,
+        instruction=instruction,
         top_n=request.top_n,
         return_documents=request.return_documents,
+        max_tokens_per_doc=request.max_tokens_per_doc,
+        overflow=request.overflow,
+        clean=_steps(request.clean),
         metadata=request.metadata,
     )
     tokens = estimate_tokens(work)
@@ -56,6 +62,29 @@ def admit(request: JobRequest, owner: str, settings: Settings, key: str | None =
         tokens=tokens,
         work=work,
     )
+
+
+def split_query(query: str, instruction: str | None) -> tuple[str, str | None]:
+    """Query and instruction. Users of Qwen3-Reranker may write both into the query, the instruction first:
+    `[instruct] what counts as relevant`, and the query from the second line on. The field wins.
+
+    Raises `InvalidRequest` if no query is left.
+    """
+    if not query.startswith(INSTRUCT):
+        return query, instruction
+    first, _, rest = query.partition("\n")
+    if not rest.strip():
+        raise InvalidRequest(
+            f"begins with {INSTRUCT}, so its first line is the instruction: the query comes on the next line",
+            field="query",
+        )
+    return rest, instruction or first.removeprefix(INSTRUCT).strip() or None
+
+
+def _steps(clean: bool | list[CleanStep]) -> tuple[CleanStep, ...]:
+    if isinstance(clean, bool):
+        return tuple(CleanStep) if clean else ()
+    return tuple(step for step in CleanStep if step in clean)
 
 
 def room(settings: Settings) -> Room:

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from api import health, problems
 from api.body import BodyLimit
-from api.routes import callbacks, jobs
+from api.routes import callbacks, jobs, models
 from api.waiting import Waiting
 from jobs.ending import Ending
 from jobs.queue import Doorbell, make_app
@@ -50,6 +50,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     problems.install(app)
     app.include_router(jobs.router)
     app.include_router(callbacks.router)
+    app.include_router(models.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit, limit=settings.limits.body_bytes)
     if page:

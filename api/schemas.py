@@ -8,7 +8,18 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from jobs.callback import CallbackRecord
-from jobs.model import Failure, Job, Lane, Provenance, RankedDocument, Result, Timings, Usage
+from jobs.model import (
+    CleanStep,
+    Failure,
+    Job,
+    Lane,
+    Overflow,
+    Provenance,
+    RankedDocument,
+    Result,
+    Timings,
+    Usage,
+)
 from jobs.states import CallbackState, JobState
 
 
@@ -55,12 +66,28 @@ class CallbackIn(Wire):
 class JobRequest(Wire):
     """Documents to be ranked by their relevance to a query."""
 
-    query: Text
+    query: Text = Field(
+        description="`[instruct] …` on its first line is the instruction, unless that is given by itself"
+    )
     documents: list[DocumentIn] = Field(min_length=1)
     model: Text | None = Field(None, description="default: the service's own")
     instruction: Text | None = Field(None, description="what counts as relevant; some models ignore it")
     top_n: int | None = Field(None, ge=1, description="how many to return; default: all")
-    return_documents: bool = Field(False, description="return the texts with their scores")
+    return_documents: bool = Field(
+        False, description="return the texts, as they were read, with their scores"
+    )
+    max_tokens_per_doc: int | None = Field(
+        None, ge=1, description="tokens of a document that are read at once; default: all that the model can"
+    )
+    overflow: Annotated[Overflow, Field(strict=False)] = Field(
+        Overflow.TRUNCATE,
+        description="what becomes of a longer document: its beginning is read, or it gets no score, or it is "
+        "read in overlapping windows and the best one counts",
+    )
+    clean: Annotated[
+        bool | list[Annotated[CleanStep, Field(strict=False)]],
+        Field(description="clean query and documents before they are read: true for all steps, or a list"),
+    ] = False
     lane: Annotated[Lane, Field(strict=False)] = Lane.INTERACTIVE
     start_within: int | None = Field(
         None, ge=1, le=30 * 86_400, description="seconds; if it has not started, it expires"
@@ -135,6 +162,7 @@ class JobOut(Wire):
     usage: Usage | None = None
     provenance: Provenance | None = None
     timings: Timings | None = None
+    query_cleaned: tuple[CleanStep, ...] = ()
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
     urls: Urls
@@ -166,6 +194,7 @@ def job_out(job: Job, position: int | None, url: str) -> JobOut:
         usage=result.usage if result else None,
         provenance=result.provenance if result else None,
         timings=result.timings if result else None,
+        query_cleaned=result.query_cleaned if result else (),
         warnings=result.warnings if result else (),
         error=job.error,
         urls=Urls(self=url),

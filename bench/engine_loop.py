@@ -39,6 +39,7 @@ def arm(name: str) -> dict[str, float]:
     started = time.monotonic()
     if name == "async":
         return _async(profile.locate(None), settings.engine.step_tokens, started)
+    from worker.engines.base import Prompt
     from worker.engines.vllm import VllmEngine
 
     engine = VllmEngine(profile, settings.engine)
@@ -52,7 +53,7 @@ def arm(name: str) -> dict[str, float]:
             while waiting and len(set(inside.values())) < at_once:
                 for tokens in waiting.pop():
                     inside[str(number)] = len(waiting)
-                    engine.add(str(number), tokens)
+                    engine.add(str(number), Prompt(tokens))
                     number += 1
             for key, _ in engine.step():
                 del inside[key]

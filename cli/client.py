@@ -22,7 +22,8 @@ def jobs(url: str | None, status: str | None, limit: int, *, as_json: bool) -> i
     cursor: str | None = None
     while len(found) < limit:
         asked = {"status": status, "cursor": cursor, "limit": min(200, limit - len(found))}
-        page = _call(url, "GET", "", {name: value for name, value in asked.items() if value is not None})
+        params = {name: value for name, value in asked.items() if value is not None}
+        page = call(url, "GET", "/v1/jobs", params=params)
         found += page["jobs"]
         cursor = page.get("next_cursor")
         if cursor is None:
@@ -44,19 +45,20 @@ def jobs(url: str | None, status: str | None, limit: int, *, as_json: bool) -> i
 
 def retry(url: str | None, job_id: str) -> int:
     """Runs a failed job again and prints the id of the new one."""
-    job = _call(url, "POST", f"/{job_id}/retry")
+    job = call(url, "POST", f"/v1/jobs/{job_id}/retry")
     Console().print(f"{job_id} runs again as {job['id']}", highlight=False)
     return 0
 
 
-def _call(url: str | None, method: str, path: str, params: dict[str, Any] | None = None) -> Any:
+def call(url: str | None, method: str, path: str, **options: Any) -> Any:
+    """The JSON of one answer, as the first key in PODIUM_API_KEYS. Raises `ApiProblem`."""
     settings = podium_settings.load()
     base = (url or settings.public_url).rstrip("/")
     keys = list(settings.keys)
     headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
     try:
         answer = httpx.request(
-            method, f"{base}/v1/jobs{path}", params=params, headers=headers, timeout=30, trust_env=False
+            method, f"{base}{path}", headers=headers, timeout=90, trust_env=False, **options
         )
     except httpx.HTTPError as error:
         raise ApiProblem(f"no API answers at {base}: start `podium up`, or name it with --url") from error

@@ -166,6 +166,20 @@ def retry(job_id: Annotated[str, typer.Argument(help="A failed job.")], url: Url
 
 
 @app.command()
+def doctor(
+    model: Model = None,
+    url: Url = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Load the model in this process instead of asking a service.")
+    ] = False,
+) -> None:
+    """Score a model's golden pairs and compare them with its reference. Ends with 0 if they are right."""
+    from cli import doctor as doctor_command
+
+    _exit(lambda: doctor_command.doctor(url, model, here=here))
+
+
+@app.command()
 def config() -> None:
     """Show the settings in force, without secrets."""
 

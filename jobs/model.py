@@ -18,9 +18,27 @@ class Lane(StrEnum):
     BULK = "bulk"  # nobody does
 
 
+class Overflow(StrEnum):
+    """What becomes of a document that is longer than the model can read beside the query."""
+
+    TRUNCATE = "truncate"  # its beginning is read
+    ERROR = "error"  # it gets no score
+    CHUNK = "chunk"  # it is read in overlapping windows; the best one is its score
+
+
+class CleanStep(StrEnum):
+    HTML = "html"
+    ENTITIES = "entities"
+    MOJIBAKE = "mojibake"
+    CONTROL = "control"
+    NFKC = "nfkc"
+    WHITESPACE = "whitespace"
+
+
 class DocumentStatus(StrEnum):
     OK = "ok"
     TRUNCATED = "truncated"  # only its beginning was read
+    CHUNKED = "chunked"  # it was read in windows; `window` is the best
     FAILED = "failed"  # it has no score; `code` says why
 
 
@@ -45,6 +63,9 @@ class Work(Value):
     instruction: str | None = None
     top_n: int | None = None
     return_documents: bool = False
+    max_tokens_per_doc: int | None = None
+    overflow: Overflow = Overflow.TRUNCATE
+    clean: tuple[CleanStep, ...] = ()
     metadata: dict[str, Any] | None = None
 
 
@@ -72,14 +93,25 @@ class NewJob(Value):
     callback: CallbackTarget | None = None
 
 
+class Window(Value):
+    """A part of a document: from character `start` up to `end`, of the text as it was read."""
+
+    start: int
+    end: int
+
+
 class RankedDocument(Value):
     """One document's place in the ranking. `index` is its place in the request."""
 
     index: int
     relevance_score: float | None
     status: DocumentStatus = DocumentStatus.OK
-    code: str | None = None
-    tokens: int = 0
+    code: str | None = Field(None, description="why it has no score")
+    message: str | None = Field(None, description="the same, in words")
+    tokens: int = Field(0, description="that the engine has read for it, in all windows")
+    window: Window | None = Field(None, description="the best window of a chunked document")
+    windows: int | None = Field(None, description="how many windows it was read in")
+    cleaned: tuple[CleanStep, ...] = Field((), description="what `clean` has changed in it")
     id: str | None = None
     document: Document | None = None
 
@@ -89,12 +121,14 @@ class Provenance(Value):
 
     model: str
     source: str
+    revision: str = Field(description="of the model: a commit, a package's version, or a hash of its files")
     score: str = Field(description="kind of score: probability, cosine or logit")
     template_hash: str | None = Field(description="None: the model has no template")
     instruction: str | None
     dtype: str
     engine: str
     engine_version: str
+    batch_invariant: bool
     worker: str
     attempt: int
 
@@ -118,6 +152,7 @@ class Result(Value):
     usage: Usage
     provenance: Provenance
     timings: Timings
+    query_cleaned: tuple[CleanStep, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

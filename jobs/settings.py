@@ -85,7 +85,7 @@ class EngineSettings(Section):
     model_path: str | None = Field(None, description="a folder to load instead of the profile's source")
     separate_process: bool = Field(False, description="run vLLM's core in a process of its own (GPU hosts)")
     eager: bool = Field(True, description="skip compilation: starts sooner; a GPU wants false")
-    kv_cache_gib: int = Field(1, gt=0, description="CPU only")
+    kv_cache_gib: int | None = Field(None, gt=0, description="CPU only; default: the profile's")
     memory_share: float = Field(0.1, gt=0, le=1, description="share of the device's memory")
     window_tokens: int = Field(32_768, gt=0, description="tokens handed to the engine and not yet scored")
     step_tokens: int = Field(8_192, gt=0, description="tokens that one engine step takes at most")

@@ -22,7 +22,7 @@ from jobs.model import Lane
 from jobs.queue import CALLBACKS, Doorbell, make_app, queue_name
 from jobs.settings import Settings
 from jobs.store import Store, connect
-from worker import profiles
+from worker import golden, profiles
 from worker.coalescer import Coalescer
 from worker.delivery import Delivery
 from worker.egress import Egress
@@ -30,6 +30,7 @@ from worker.engines.base import Engine
 from worker.heartbeat import Heartbeat
 from worker.leases import Leases
 from worker.profiles import ModelProfile
+from worker.provenance import provenance
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 from worker.tasks import register_deliver, register_score
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 ENGINE_DIED = 70
 """Exit code of a worker whose engine died (EX_SOFTWARE of sysexits.h): start another."""
+
+FAKE = "fake"
+"""The name of the engine without a model."""
 
 FAKE_ENGINE_DIES = signal.SIGRTMIN
 """Sent to a worker with the fake engine: the engine dies. Celery uses both SIGUSR1 and SIGUSR2."""
@@ -53,12 +57,13 @@ def score(settings: Settings) -> int:
         closing.callback(redis.close)
         started = time.monotonic()
         log.info("starting the engine %s for %s: this takes a while", settings.engine.kind, profile.name)
-        engine = _start_engine(profile, settings)
+        engine = start_engine(profile, settings)
         closing.callback(engine.close)
         log.info("the engine is ready after %.0f s", time.monotonic() - started)
+        serves = _pass_the_gate(engine, profile, name)
         coalescer = Coalescer(engine, window_tokens=settings.engine.window_tokens, on_death=_stop_celery)
         leases = Leases(store, settings.jobs.lease)
-        about = _about(name, "score", settings, lambda: {"engine": engine.statistics()})
+        about = _about(name, "score", settings, lambda: {"engine": engine.statistics(), "serves": serves})
         for part in (coalescer, leases):
             part.start()
             closing.callback(part.close)
@@ -93,8 +98,9 @@ def callbacks(settings: Settings) -> int:
         return _serve(app, Heartbeat(store, name, about), [CALLBACKS], settings.callbacks.threads)
 
 
-def _start_engine(profile: ModelProfile, settings: Settings) -> Engine:
-    if settings.engine.kind == "fake":
+def start_engine(profile: ModelProfile, settings: Settings) -> Engine:
+    """The engine of `settings` with the model of `profile`. Raises `ConfigurationError`."""
+    if settings.engine.kind == FAKE:
         from worker.engines.fake import FakeEngine
 
         engine = FakeEngine(
@@ -107,6 +113,20 @@ def _start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     from worker.engines.vllm import VllmEngine  # imports torch: seconds, and a GPU's memory
 
     return VllmEngine(profile, settings.engine)
+
+
+def _pass_the_gate(engine: Engine, profile: ModelProfile, worker: str) -> dict[str, Any]:
+    """Scores the golden pairs before any job. Returns what the worker says of the model that it serves.
+
+    Raises `GoldenFailed`. The fake engine has no model: it has nothing to be right about.
+    """
+    about = provenance(profile, engine.info, profile.instruction, worker, 0).model_dump(exclude={"attempt"})
+    about["max_tokens"] = engine.info.max_tokens
+    if engine.info.name != FAKE:
+        verdict = golden.check(engine, profile)
+        log.info("%d golden pairs are right, within %s", verdict.pairs, verdict.largest_difference)
+        about["golden"] = {"pairs": verdict.pairs, "largest_difference": verdict.largest_difference}
+    return about
 
 
 def _serve(app: Celery, heartbeat: Heartbeat, queues: list[str], threads: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from jobs.errors import EngineDied
 from jobs.model import Lane
-from worker.engines.base import Engine, Output
+from worker.engines.base import Engine, Output, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Batch:
 
     job_id: str
     lane: Lane
-    sequences: Sequence[Sequence[int]]
+    sequences: Sequence[Prompt]
     outputs: list[Output | None]
     suspect: bool = False  # an engine or a worker ended with it before: it shares the engine with nobody
     entering: Callable[[], None] | None = None  # called before the engine is given the first of it
@@ -115,7 +115,7 @@ class Coalescer:
         self,
         job_id: str,
         lane: Lane,
-        sequences: Sequence[Sequence[int]],
+        sequences: Sequence[Prompt],
         *,
         suspect: bool = False,
         entering: Callable[[], None] | None = None,
@@ -206,8 +206,8 @@ class Coalescer:
             self._engine.abort(gone)
         for enter in first:
             enter()
-        for key, tokens in entering:
-            self._engine.add(key, tokens)
+        for key, prompt in entering:
+            self._engine.add(key, prompt)
         return True
 
     def _collect(self, finished: Sequence[tuple[str, Output]]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jobs.errors import ConfigurationError, UnknownModel
 
@@ -23,6 +23,7 @@ class Source(Part):
     package: str | None = None
     folder: str = ""
     hub: str | None = None
+    revision: str | None = Field(None, description="a commit of the hub's; None: the newest")
 
 
 class Template(Part):
@@ -32,29 +33,83 @@ class Template(Part):
     before_document: str = Field(description="with {instruction} and {query}")
     suffix: str
 
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with any character."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+class GoldenCase(Part):
+    """A query and documents of which it is known what a right installation makes: see `worker.golden`."""
+
+    query: str
+    instruction: str | None = None
+    documents: tuple[str, ...] = Field(min_length=2, description="the most relevant first")
+    scores: tuple[float, ...] | None = Field(None, description="of the reference, where they are known")
+
+    @model_validator(mode="after")
+    def _a_score_each(self) -> "GoldenCase":
+        if self.scores is not None and len(self.scores) != len(self.documents):
+            raise ValueError(f"{len(self.scores)} scores for {len(self.documents)} documents")
+        return self
+
+
+class Golden(Part):
+    source: str = Field(description="where order and scores come from")
+    tolerance: float = Field(1e-4, gt=0, description="how far a score may be from the reference's")
+    cases: tuple[GoldenCase, ...] = Field(min_length=1)
+
 
 class ModelProfile(Part):
     name: str
     description: str
     source: Source
     kind: Literal["bi-encoder", "cross-encoder"]
-    score: Literal["cosine", "probability"]
+    score: Literal["softmax", "sigmoid", "cosine", "raw"]
     dtype: str = "auto"
     max_tokens: int | None = Field(None, gt=0, description="shortens the model's own window")
+    kv_cache_gib: int = Field(1, gt=0, description="on a CPU: room for at least one sequence of max_tokens")
+    batch_invariant: bool = Field(
+        False, description="vLLM's mode in which a score does not depend on its batch, at a cost; GPU only"
+    )
     instruction: str | None = Field(None, description="the default; None: the model takes no instruction")
     template: Template | None = None
-    hf_overrides: dict[str, Any] = Field(default_factory=dict)
+    template_hash: str | None = Field(None, description="pins every character of the template")
+    tokens: dict[str, int] = Field(
+        default_factory=dict, description="words from whose logits the score is computed, and their ids"
+    )
+    hf_overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="for a checkpoint that does not have the overrides' architecture yet",
+    )
+    golden: Golden
 
-    @property
-    def template_hash(self) -> str | None:
-        """Twelve hex digits that change with any character of the template; None without one."""
-        if self.template is None:
-            return None
-        return hashlib.sha256(self.template.model_dump_json().encode()).hexdigest()[:12]
+    @model_validator(mode="after")
+    def _template_is_the_pinned_one(self) -> "ModelProfile":
+        found = None if self.template is None else self.template.digest
+        if found != self.template_hash:
+            raise ValueError(
+                f"the template's hash is {found}, and template_hash pins {self.template_hash}: a lost "
+                "newline is enough to make all scores wrong. If the change is meant, pin the new hash"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kind_and_score_fit(self) -> "ModelProfile":
+        if (self.kind == "bi-encoder") != (self.score == "cosine"):
+            raise ValueError(f"score {self.score} is not one that a {self.kind} has")
+        return self
 
     @property
     def origin(self) -> str:
         return self.source.hub or f"package {self.source.package}"
+
+    @property
+    def score_kind(self) -> str:
+        """What callers are told that a score is: probability (0 to 1), cosine (-1 to 1), or logit."""
+        return {"softmax": "probability", "sigmoid": "probability", "raw": "logit"}.get(
+            self.score, self.score
+        )
 
     def locate(self, override: str | None) -> str:
         """A folder, or a hub name. `ConfigurationError` says what to install."""
@@ -74,16 +129,29 @@ class ModelProfile(Part):
     def relevance(self, query: Sequence[float] | None, document: Sequence[float]) -> float:
         """The score of one document from the engine's outputs.
 
-        Cosine of two embeddings (-1 to 1), or the engine's own probability (0 to 1): softmax over the logits
-        of `no` and `yes`, as Qwen3-Reranker's model card computes it.
+        cosine: of the two embeddings. softmax: over the logits of two classes, the second of which means
+        relevant, as Qwen3-Reranker's model card computes it from `no` and `yes`; an engine that gives their
+        difference alone gives the same. sigmoid: of the one logit. raw: the one logit itself.
         """
-        if self.kind == "cross-encoder":
-            return document[0]
+        match self.score:
+            case "raw":
+                return document[0]
+            case "sigmoid":
+                return _sigmoid(document[0])
+            case "softmax":
+                return _sigmoid(document[-1] - (document[0] if len(document) == 2 else 0.0))
         if query is None:
             raise ValueError("a bi-encoder needs the query's embedding")
         norms = math.sqrt(math.fsum(x * x for x in query)) * math.sqrt(math.fsum(x * x for x in document))
         dot = math.fsum(x * y for x, y in zip(query, document, strict=True))
         return dot / norms if norms > 0 else math.nan
+
+
+def _sigmoid(logit: float) -> float:
+    if math.isnan(logit):
+        return logit
+    # Two forms, since exp of a large number overflows.
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
 def load(name: str, folder: Path) -> ModelProfile:

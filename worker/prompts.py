@@ -1,85 +1,77 @@
-"""Step 5: from a job's texts to token ids, one sequence for each thing that the engine must read.
+"""Step 5: from a job's texts to prompts: what the engine reads for each document.
 
-Only a document is ever cut. An engine's own truncation would cut the rendered prompt, and with it the suffix
-from which the score is read.
+Only a document is ever cut or divided. An engine's own truncation would cut the rendered prompt, and with it
+the suffix from which the score is read. A document that can't be read gets a reason, and costs no tokens.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 from jobs.errors import QueryTooLong
-from jobs.model import DocumentStatus, Work
-from worker.engines.base import Tokenizer
+from jobs.model import CleanStep, Work
+from worker.clean import clean
+from worker.engines.base import Prompt, Tokenizer
+from worker.layouts import Layout, layout_of
 from worker.profiles import ModelProfile
+from worker.readings import Reader, Reading, has_nothing_to_read, unreadable
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """`documents[i]` belongs to the job's document i. `query` is its own sequence for a bi-encoder only."""
+    """`readings[i]` belongs to the job's document i. `query` is its own prompt for a bi-encoder only."""
 
-    documents: list[list[int]]
-    statuses: list[DocumentStatus]
-    query: list[int] | None = None
+    readings: list[Reading]
+    query: Prompt | None = None
     instruction: str | None = None
+    query_cleaned: tuple[CleanStep, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
-    def sequences(self) -> list[list[int]]:
-        """All that the engine must read, the query first."""
-        return self.documents if self.query is None else [self.query, *self.documents]
+    def sequences(self) -> list[Prompt]:
+        """All that the engine must read: the query first, the windows of a document side by side."""
+        documents = list(chain.from_iterable(reading.prompts for reading in self.readings))
+        return documents if self.query is None or not documents else [self.query, *documents]
 
 
 def build(work: Work, profile: ModelProfile, tokenizer: Tokenizer, max_tokens: int) -> Prompts:
-    """Token ids for each document of `work`, at most `max_tokens` each.
+    """Prompts for each document of `work`, of at most `max_tokens` each.
 
     Raises `QueryTooLong` when no document would fit beside the instruction and the query.
     """
-    if profile.template is None:
-        return _bi_encoder(work, profile, tokenizer, max_tokens)
-    instruction = work.instruction or profile.instruction or ""
-    prefix = tokenizer.encode_control(profile.template.prefix)
-    suffix = tokenizer.encode_control(profile.template.suffix)
-    # Plain replacement: braces in a caller's text mean nothing.
-    head = profile.template.before_document.replace("{instruction}", instruction, 1)
-    before, _, after = head.rpartition("{query}")
-    head = before + work.query + after
-    room = max_tokens - len(prefix) - len(suffix)
-    # A space and the word after it are one token: head and document are tokenized together.
-    head_tokens, *bodies = tokenizer.encode_batch(
-        [head, *(head + document.text for document in work.documents)], special=False
-    )
-    _must_fit(len(head_tokens), room)
+    query, query_cleaned = clean(work.query, work.clean)
+    instruction = None if profile.instruction is None else work.instruction or profile.instruction
+    layout = layout_of(profile, tokenizer, query, instruction)
+    cleaned = [clean(document.text, work.clean) for document in work.documents]
+    readable = [
+        not has_nothing_to_read(document.text, text)
+        for document, (text, _) in zip(work.documents, cleaned, strict=True)
+    ]
+    texts = [text for (text, _), reads in zip(cleaned, readable, strict=True) if reads]
+    empty, *whole = layout.encode(["", *texts])
+    _must_fit(layout, len(empty), max_tokens)
+    limit = max_tokens
+    if work.max_tokens_per_doc is not None:
+        limit = min(limit, len(empty) + work.max_tokens_per_doc)
+    reader = Reader(layout, tokenizer, work.overflow, limit, len(empty))
+    prompts = iter(whole)
+    why = "it holds control characters or markup, and no text"
+    ignored = f"{profile.name} takes no instruction: it was ignored"
     return Prompts(
-        documents=[prefix + body[:room] + suffix for body in bodies],
-        statuses=[_status(len(body), room) for body in bodies],
+        readings=[
+            reader.read(text, next(prompts), steps) if reads else unreadable(text, "no_text", why, steps)
+            for (text, steps), reads in zip(cleaned, readable, strict=True)
+        ],
+        query=layout.query,
         instruction=instruction,
+        query_cleaned=query_cleaned,
+        warnings=(ignored,) if work.instruction and profile.instruction is None else (),
     )
 
 
-def _bi_encoder(work: Work, profile: ModelProfile, tokenizer: Tokenizer, max_tokens: int) -> Prompts:
-    texts = [work.query, *(document.text for document in work.documents)]
-    query, *documents = tokenizer.encode_batch(texts, special=True)
-    _must_fit(len(query) - 1, max_tokens)
-    warnings = (f"{profile.name} takes no instruction: it was ignored",) if work.instruction else ()
-    return Prompts(
-        documents=[_cut(tokens, max_tokens) for tokens in documents],
-        statuses=[_status(len(tokens), max_tokens) for tokens in documents],
-        query=query,
-        warnings=warnings,
-    )
-
-
-def _cut(tokens: list[int], room: int) -> list[int]:
-    """The first `room` tokens, the last of which stays the sequence's end token."""
-    return tokens if len(tokens) <= room else [*tokens[: room - 1], tokens[-1]]
-
-
-def _status(length: int, room: int) -> DocumentStatus:
-    return DocumentStatus.OK if length <= room else DocumentStatus.TRUNCATED
-
-
-def _must_fit(length: int, room: int) -> None:
-    if length >= room:
+def _must_fit(layout: Layout, fixed: int, max_tokens: int) -> None:
+    needed = fixed + 1 if layout.query is None else len(layout.query)
+    if needed > max_tokens:
         raise QueryTooLong(
-            f"instruction and query take {length} tokens, {length - room + 1} more than the model can read "
-            "beside a document"
+            f"instruction and query are {needed - max_tokens:,} tokens too long: with what the model needs "
+            f"around them and one token of a document they take {needed:,}, and it reads {max_tokens:,}"
         )

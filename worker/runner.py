@@ -6,9 +6,8 @@ charged (the engine died with it inside).
 """
 
 import logging
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -16,27 +15,19 @@ from itertools import count
 from redis.backoff import ExponentialWithJitterBackoff
 
 from jobs.ending import Ending
-from jobs.errors import EngineDied, PodiumError, Poisoned, ScoringFailed, StoreUnavailable
-from jobs.model import (
-    Claim,
-    Document,
-    DocumentStatus,
-    Failure,
-    Provenance,
-    RankedDocument,
-    Result,
-    Timings,
-    Usage,
-)
+from jobs.errors import EngineDied, PodiumError, Poisoned, StoreUnavailable
+from jobs.model import Claim, Failure, Result, Timings, Usage
 from jobs.queue import Doorbell
 from jobs.settings import Settings
 from jobs.states import JobState, Outcome
 from jobs.store import Store
 from worker import prompts
 from worker.coalescer import Batch, Coalescer, Dropped, HandedBack
-from worker.engines.base import Engine, Output
+from worker.engines.base import Engine
 from worker.leases import Leases, Progress
 from worker.profiles import ModelProfile
+from worker.provenance import provenance
+from worker.ranking import rank
 
 log = logging.getLogger(__name__)
 
@@ -106,25 +97,27 @@ class Runner:
         built = prompts.build(claim.work, self.profile, self.engine.tokenizer, self.engine.info.max_tokens)
         tokenized = time.monotonic()
         batch = self._submit(claim, built)
-        progress.scored = lambda: _documents_scored(batch, built)
+        progress.scored = lambda: _documents_scored(batch, len(built.readings))
         progress.drop = lambda: self.coalescer.drop(batch)
         if progress.lost:
             progress.drop()
         outputs = batch.done.result()
         scored = time.monotonic()
+        about, attempt = self.engine.info, claim.attempts + 1
         return Result(
-            results=rank(claim, built, outputs, self.profile),
+            results=rank(claim.work, built, outputs, self.profile),
             usage=Usage(
                 total_tokens=sum(map(len, built.sequences)),
-                documents=len(built.documents),
+                documents=len(built.readings),
             ),
-            provenance=self._provenance(claim, built),
+            provenance=provenance(self.profile, about, built.instruction, self.worker, attempt),
             timings=Timings(
                 queued=claim.queued_for,
                 tokenize=tokenized - started,
                 engine=scored - tokenized,
                 total=claim.queued_for + scored - started,
             ),
+            query_cleaned=built.query_cleaned,
             warnings=built.warnings,
         )
 
@@ -147,21 +140,6 @@ class Runner:
             built.sequences,
             suspect=suspect,
             entering=entering if suspect else None,
-        )
-
-    def _provenance(self, claim: Claim, built: prompts.Prompts) -> Provenance:
-        info = self.engine.info
-        return Provenance(
-            model=self.profile.name,
-            source=self.profile.origin,
-            score=self.profile.score,
-            template_hash=self.profile.template_hash,
-            instruction=built.instruction,
-            dtype=info.dtype,
-            engine=info.name,
-            engine_version=info.version,
-            worker=self.worker,
-            attempt=claim.attempts + 1,
         )
 
     def _fail(self, claim: Claim, error: PodiumError) -> Ended:
@@ -203,35 +181,6 @@ class Runner:
         raise AssertionError("count() does not end")
 
 
-def rank(
-    claim: Claim, built: prompts.Prompts, outputs: Sequence[Output], profile: ModelProfile
-) -> tuple[RankedDocument, ...]:
-    """The documents by score, highest first, ties in the order of the request; then what has no score."""
-    query, documents = (None, outputs) if built.query is None else (outputs[0], outputs[1:])
-    if len(documents) != len(built.documents):
-        raise ScoringFailed(f"{len(built.documents)} documents, but {len(documents)} outputs of the engine")
-    ranked = []
-    for index, document in enumerate(claim.work.documents):
-        score = profile.relevance(query, documents[index])
-        usable = math.isfinite(score)
-        ranked.append(
-            RankedDocument(
-                index=index,
-                relevance_score=score if usable else None,
-                status=built.statuses[index] if usable else DocumentStatus.FAILED,
-                code=None if usable else ScoringFailed.code,
-                tokens=len(built.documents[index]),
-                id=document.id,
-                document=_kept(document) if claim.work.return_documents else None,
-            )
-        )
-    ranked.sort(key=lambda r: -math.inf if r.relevance_score is None else r.relevance_score, reverse=True)
-    return tuple(ranked[: claim.work.top_n])
-
-
-def _kept(document: Document) -> Document:
-    return Document(text=document.text, metadata=document.metadata)
-
-
-def _documents_scored(batch: Batch, built: prompts.Prompts) -> int:
-    return max(0, batch.scored - len(built.sequences) + len(built.documents))
+def _documents_scored(batch: Batch, documents: int) -> int:
+    """In step with the sequences: a bi-encoder's query is one, and so is each window of a document."""
+    return documents * batch.scored // max(1, len(batch.sequences))

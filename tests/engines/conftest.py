@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import EngineSettings, load
-from tests.support import tiny_qwen3
+from tests.support import tiny as checkpoints
 from worker import profiles
 from worker.engines.base import Engine
 from worker.engines.fake import FakeEngine
@@ -38,7 +38,7 @@ def minilm() -> Iterator[Loaded]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    loaded = start("qwen3-reranker-0.6b", tiny_qwen3.make(tmp_path_factory.mktemp("tiny-qwen3")))
+    loaded = start("qwen3-reranker-0.6b", checkpoints.qwen3(tmp_path_factory.mktemp("tiny-qwen3")))
     yield loaded
     loaded.engine.close()
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.engines.base import Engine, Output
+from worker.engines.base import Engine, Output, Prompt
 from worker.engines.fake import FakeEngine
 
 numbers = itertools.count()
@@ -15,11 +15,11 @@ def ids(count: int) -> list[str]:
     return [f"sequence-{next(numbers)}" for _ in range(count)]
 
 
-def sequences(engine: Engine, count: int) -> list[list[int]]:
+def sequences(engine: Engine, count: int) -> list[Prompt]:
     texts = [
         f"Document {n} tells of the {'very ' * (n % 5)}old lighthouse number {n * n}." for n in range(count)
     ]
-    return engine.tokenizer.encode_batch(texts, special=True)
+    return [Prompt(ids) for ids in engine.tokenizer.encode_batch(texts, special=True)]
 
 
 def run(engine: Engine, waiting: set[str]) -> dict[str, Output]:
@@ -35,10 +35,10 @@ def run(engine: Engine, waiting: set[str]) -> dict[str, Output]:
     raise AssertionError(f"never came out: {waiting - found.keys()}")
 
 
-def outputs(engine: Engine, given: Sequence[Sequence[int]]) -> list[Output]:
+def outputs(engine: Engine, given: Sequence[Prompt]) -> list[Output]:
     keys = ids(len(given))
-    for key, tokens in zip(keys, given, strict=True):
-        engine.add(key, tokens)
+    for key, prompt in zip(keys, given, strict=True):
+        engine.add(key, prompt)
     found = run(engine, set(keys))
     return [found[key] for key in keys]
 
@@ -49,8 +49,8 @@ def test_what_is_added_comes_out_once_under_its_id(engine: Engine) -> None:
 
 def test_what_is_added_between_two_steps_goes_along(engine: Engine) -> None:
     given, keys = sequences(engine, 300), ids(300)
-    for key, tokens in zip(keys[:299], given[:299], strict=True):
-        engine.add(key, tokens)
+    for key, prompt in zip(keys[:299], given[:299], strict=True):
+        engine.add(key, prompt)
     first = {key for key, _ in engine.step()}
     engine.add(keys[299], given[299])
     assert run(engine, set(keys) - first).keys() == set(keys) - first
@@ -58,8 +58,8 @@ def test_what_is_added_between_two_steps_goes_along(engine: Engine) -> None:
 
 def test_what_is_aborted_never_comes_out_and_the_rest_does(engine: Engine) -> None:
     keys = ids(4)
-    for key, tokens in zip(keys, sequences(engine, 4), strict=True):
-        engine.add(key, tokens)
+    for key, prompt in zip(keys, sequences(engine, 4), strict=True):
+        engine.add(key, prompt)
     engine.abort(keys[:2])
     run(engine, set(keys[2:]))
     outputs(engine, sequences(engine, 2))
@@ -78,8 +78,8 @@ def test_who_shares_the_batch_and_in_which_order_changes_nothing(engine: Engine)
 
 
 def test_the_longest_sequence_goes_through(engine: Engine) -> None:
-    tokens = sequences(engine, 1)[0]
-    longest = (tokens * engine.info.max_tokens)[: engine.info.max_tokens]
+    tokens = sequences(engine, 1)[0].ids
+    longest = Prompt((list(tokens) * engine.info.max_tokens)[: engine.info.max_tokens])
     assert len(outputs(engine, [longest])) == 1
 
 

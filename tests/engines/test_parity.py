@@ -54,11 +54,11 @@ def reference_ids(tokenizer: Any, document: str, max_tokens: int) -> list[int]:
 def test_qwen3_token_ids_equal_the_model_cards_id_by_id(tiny: Loaded, max_tokens: int) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny.folder)
     built = build(tiny, max_tokens)
-    for document, ours in zip(DOCUMENTS, built.documents, strict=True):
-        assert ours == reference_ids(tokenizer, document, max_tokens), document[:60]
-    cut = [status is DocumentStatus.TRUNCATED for status in built.statuses]
+    for document, ours in zip(DOCUMENTS, built.sequences, strict=True):
+        assert list(ours.ids) == reference_ids(tokenizer, document, max_tokens), document[:60]
+    cut = [reading.status is DocumentStatus.TRUNCATED for reading in built.readings]
     assert cut == [len(ids) == max_tokens and document == DOCUMENTS[7] for ids, document in
-                   zip(built.documents, DOCUMENTS, strict=True)]  # fmt: skip
+                   zip(built.sequences, DOCUMENTS, strict=True)]  # fmt: skip
 
 
 def test_qwen3_scores_equal_the_model_cards_to_1e_5(tiny: Loaded) -> None:
@@ -66,11 +66,11 @@ def test_qwen3_scores_equal_the_model_cards_to_1e_5(tiny: Loaded) -> None:
     model = Qwen3ForCausalLM.from_pretrained(tiny.folder, dtype=torch.float32).eval()
     expected = []
     with torch.no_grad():
-        for ids in built.documents:
-            logits = model(torch.tensor([ids])).logits[0, -1]
+        for prompt in built.sequences:
+            logits = model(torch.tensor([prompt.ids])).logits[0, -1]
             no_yes = torch.stack([logits[2152], logits[9693]])
             expected.append(torch.log_softmax(no_yes, dim=0)[1].exp().item())
-    ours = [tiny.profile.relevance(None, output) for output in outputs(tiny.engine, built.documents)]
+    ours = [tiny.profile.relevance(None, output) for output in outputs(tiny.engine, built.sequences)]
     assert ours == pytest.approx(expected, abs=1e-5)
     assert torch.tensor(expected).std() > 1e-2, "scores that are all alike would show nothing"
 
@@ -79,7 +79,7 @@ def test_minilm_scores_equal_mean_pooling_and_cosine_to_1e_5(minilm: Loaded) -> 
     built = build(minilm)
     model = AutoModel.from_pretrained(minilm.folder, dtype=torch.float32).eval()
     with torch.no_grad():
-        vectors = [model(torch.tensor([ids])).last_hidden_state[0].mean(dim=0) for ids in built.sequences]
+        vectors = [model(torch.tensor([p.ids])).last_hidden_state[0].mean(dim=0) for p in built.sequences]
     expected = [torch.cosine_similarity(vectors[0], vector, dim=0).item() for vector in vectors[1:]]
     query, *documents = outputs(minilm.engine, built.sequences)
     ours = [minilm.profile.relevance(query, output) for output in documents]
@@ -89,8 +89,8 @@ def test_minilm_scores_equal_mean_pooling_and_cosine_to_1e_5(minilm: Loaded) -> 
 def test_minilm_token_ids_equal_the_tokenizers_own(minilm: Loaded) -> None:
     tokenizer = AutoTokenizer.from_pretrained(minilm.folder)
     built = build(minilm)
-    for document, ours in zip(DOCUMENTS, built.documents, strict=True):
-        assert ours == tokenizer(document, truncation=True, max_length=256)["input_ids"], document[:60]
+    for document, ours in zip(DOCUMENTS, built.sequences[1:], strict=True):
+        assert ours.ids == tokenizer(document, truncation=True, max_length=256)["input_ids"], document[:60]
 
 
 def test_a_text_that_looks_like_a_control_token_stays_text(tiny: Loaded, minilm: Loaded) -> None:
@@ -102,6 +102,6 @@ def test_a_text_that_looks_like_a_control_token_stays_text(tiny: Loaded, minilm:
 
 
 def test_a_query_that_fills_the_window_is_an_error(tiny: Loaded) -> None:
-    work = Work(query="word " * 9_000, documents=(Document(text="d"),))
+    work = Work(query="word " * 40_000, documents=(Document(text="d"),))
     with pytest.raises(QueryTooLong):
         prompts.build(work, tiny.profile, tiny.engine.tokenizer, tiny.engine.info.max_tokens)

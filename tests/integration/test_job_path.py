@@ -1,7 +1,6 @@
 """One job through store, runner, coalescer and fake engine."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,6 +16,7 @@ from jobs.states import CallbackState, JobState, Outcome
 from jobs.store import Store
 from tests.conftest import LEASE, new_job
 from tests.support.keyspace import held
+from worker.engines.base import Prompt
 from worker.engines.fake import MURDER
 from worker.runner import Ended, Runner
 from worker.sweeper import Sweeper
@@ -136,9 +136,9 @@ def test_the_engine_is_given_a_suspect_only_after_that_is_noted(
     engine = runner.engine
     add = engine.add
 
-    def watched(request_id: str, tokens: Sequence[int]) -> None:
+    def watched(request_id: str, prompt: Prompt) -> None:
         noted.append(redis.hget("podium:job:job-1", "inside"))
-        add(request_id, tokens)
+        add(request_id, prompt)
 
     engine.add = watched  # type: ignore[method-assign]
     store.create(new_job())

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from jobs.model import Lane
 from worker.coalescer import Batch, plan
+from worker.engines.base import Prompt
 
 
 def batch(name: str, lane: Lane, costs: list[int]) -> Batch:
-    return Batch(name, lane, [[1] * cost for cost in costs], [None] * len(costs))
+    return Batch(name, lane, [Prompt([1] * cost) for cost in costs], [None] * len(costs))
 
 
 batches = st.lists(

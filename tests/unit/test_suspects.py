@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from jobs.errors import EngineDied
 from jobs.model import Lane
 from worker.coalescer import Batch, Coalescer, HandedBack, candidates
+from worker.engines.base import Prompt
 from worker.engines.fake import MURDER, FakeEngine, word_id
 
 
 def batch(name: str, *, suspect: bool = False, lane: Lane = Lane.INTERACTIVE) -> Batch:
-    return Batch(name, lane, [[1]], [None], suspect)
+    return Batch(name, lane, [Prompt([1])], [None], suspect)
 
 
 batches = st.lists(
@@ -47,8 +48,8 @@ def test_the_rest_of_a_suspect_follows_it() -> None:
 def test_an_engine_that_dies_charges_only_what_was_inside() -> None:
     engine = FakeEngine(step_seconds=0.05)
     coalescer = Coalescer(engine, window_tokens=8_192)
-    murderer = coalescer.submit("murderer", Lane.INTERACTIVE, [[word_id(MURDER)]], suspect=True)
-    innocent = coalescer.submit("innocent", Lane.INTERACTIVE, [[1, 2, 3]])
+    murderer = coalescer.submit("murderer", Lane.INTERACTIVE, [Prompt([word_id(MURDER)])], suspect=True)
+    innocent = coalescer.submit("innocent", Lane.INTERACTIVE, [Prompt([1, 2, 3])])
     coalescer.start()
     with pytest.raises(EngineDied):
         murderer.done.result(5)
@@ -62,7 +63,9 @@ def test_suspects_and_others_all_come_out() -> None:
     coalescer = Coalescer(FakeEngine(), window_tokens=8_192)
     coalescer.start()
     given_ = [
-        coalescer.submit(f"job-{n}", list(Lane)[n % 2], [[n, m] for m in range(5)], suspect=n % 3 == 0)
+        coalescer.submit(
+            f"job-{n}", list(Lane)[n % 2], [Prompt([n, m]) for m in range(5)], suspect=n % 3 == 0
+        )
         for n in range(30)
     ]
     assert [len(found.done.result(10)) for found in given_] == [5] * 30

@@ -9,25 +9,50 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Output = Sequence[float]
-"""What the engine computes for one sequence: an embedding, or a list with one score."""
+"""What the engine computes for one sequence: an embedding, or the classifier's logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One sequence. `second_from`: where the second text begins, if the model has token types."""
+
+    ids: Sequence[int]
+    second_from: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What an engine says of itself, for provenance."""
+    """What an engine says of itself and of the model that it has loaded, for provenance."""
 
     name: str
     version: str
     dtype: str
     max_tokens: int
+    source: str = ""
+    revision: str = ""
+    batch_invariant: bool = False
 
 
 class Tokenizer(Protocol):
-    def encode_batch(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Token ids of each text. `special`: with the sequence's own begin and end tokens.
+    """Thread-safe. Nothing is ever cut or padded; text that looks like a control token is plain text."""
 
-        Thread-safe; text that looks like a control token is plain text.
-        """
+    def encode_batch(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """Token ids of each text. `special`: with the sequence's own begin and end tokens."""
+        ...
+
+    def encode_pairs(self, query: str, documents: Sequence[str]) -> list[Prompt]:
+        """The query with each document, in the form that the model's tokenizer gives to a pair."""
+        ...
+
+    def tail(self, *, pair: bool) -> int:
+        """How many special tokens stand after the last text of a sequence, or of a pair."""
+        ...
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of `text` lies in it, in characters."""
         ...
 
     def encode_control(self, text: str) -> list[int]:
@@ -47,7 +72,7 @@ class Engine(Protocol):
         """False once the engine has ended, also while nobody steps it. True says nothing for sure."""
         ...
 
-    def add(self, request_id: str, tokens: Sequence[int]) -> None:
+    def add(self, request_id: str, prompt: Prompt) -> None:
         """Hands over one sequence of at most `info.max_tokens` ids."""
         ...
 

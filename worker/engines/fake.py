@@ -4,12 +4,13 @@ Its output is a bag of words: the cosine of query and document can be foretold. 
 `step_seconds` for each step plus `token_seconds` for each token: a GPU's cost curve, if you like.
 """
 
+import re
 import threading
 import time
 import zlib
 from collections.abc import Sequence
 
-from worker.engines.base import EngineInfo, Output
+from worker.engines.base import EngineInfo, Output, Prompt
 
 DIMENSIONS = 512
 MURDER = "podium:kill-the-engine"
@@ -22,6 +23,17 @@ class WordTokenizer:
     def encode_batch(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         del special  # words have no begin and end
         return [[word_id(word) for word in text.lower().split()] or [0] for text in texts]
+
+    def encode_pairs(self, query: str, documents: Sequence[str]) -> list[Prompt]:
+        (head,) = self.encode_batch([query])
+        return [Prompt([*head, *body]) for body in self.encode_batch(documents)]
+
+    def tail(self, *, pair: bool) -> int:
+        del pair
+        return 0
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in re.finditer(r"\S+", text)]
 
     def encode_control(self, text: str) -> list[int]:
         return self.encode_batch([text])[0]
@@ -40,7 +52,7 @@ class FakeEngine:
         step_seconds: float = 0.0,
         token_seconds: float = 0.0,
     ) -> None:
-        self.info = EngineInfo(name="fake", version="1", dtype="float32", max_tokens=max_tokens)
+        self.info = EngineInfo("fake", "1", "float32", max_tokens, source="none", revision="none")
         self.tokenizer = WordTokenizer()
         self._waiting: dict[str, Sequence[int]] = {}
         self._step_tokens = step_tokens
@@ -54,8 +66,8 @@ class FakeEngine:
     def alive(self) -> bool:
         return not self._told_to_die.is_set()
 
-    def add(self, request_id: str, tokens: Sequence[int]) -> None:
-        self._waiting[request_id] = tokens
+    def add(self, request_id: str, prompt: Prompt) -> None:
+        self._waiting[request_id] = prompt.ids
 
     def step(self) -> list[tuple[str, Output]]:
         batch: list[tuple[str, Output]] = []

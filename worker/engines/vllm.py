@@ -3,16 +3,18 @@
 Why not `AsyncLLM`, and why in-process on a CPU: docs/decisions/0001.
 """
 
+import hashlib
 import multiprocessing.connection
 import os
 import threading
 from collections.abc import Sequence
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import ConfigurationError, EngineDied
 from jobs.settings import EngineSettings
-from worker.engines.base import EngineInfo, Output
+from worker.engines.base import EngineInfo, Output, Prompt
 from worker.profiles import ModelProfile
 
 
@@ -34,6 +36,23 @@ class FastTokenizer:
         encodings = self._text.encode_batch_fast(list(texts), add_special_tokens=special)
         return [encoding.ids for encoding in encodings]
 
+    def encode_pairs(self, query: str, documents: Sequence[str]) -> list[Prompt]:
+        pairs = [(query, document) for document in documents]
+        prompts = []
+        for encoding in self._text.encode_batch_fast(pairs, add_special_tokens=True):
+            types = encoding.type_ids
+            prompts.append(Prompt(encoding.ids, types.index(1) if 1 in types else None))
+        return prompts
+
+    def tail(self, *, pair: bool) -> int:
+        texts = ("a", "a") if pair else ("a",)
+        mask = self._text.encode(*texts).special_tokens_mask
+        return mask[::-1].index(0)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        spans: list[tuple[int, int]] = self._text.encode(text, add_special_tokens=False).offsets
+        return spans
+
     def encode_control(self, text: str) -> list[int]:
         ids: list[int] = self._control.encode(text, add_special_tokens=False).ids
         return ids
@@ -46,48 +65,60 @@ class VllmEngine:
     """
 
     def __init__(self, profile: ModelProfile, settings: EngineSettings) -> None:
-        _environment(settings)
+        _environment(settings, profile)
         model = profile.locate(settings.model_path)
         import torch
         import vllm
         from vllm import EngineArgs, PoolingParams
         from vllm.v1.engine.llm_engine import LLMEngine
 
+        folder = _folder(model, None if settings.model_path else profile.source.revision)
+        self.tokenizer = FastTokenizer(folder)
+        _check_tokens(profile, self.tokenizer)
+        checkpoint = _checkpoint(model, profile)
+        max_tokens = min(checkpoint.get("max_position_embeddings", 10**9), profile.max_tokens or 10**9)
         on_cpu = not torch.cuda.is_available()
+        causal = profile.template is not None  # a causal model may read a long prompt in several steps
+        at_once = settings.step_tokens if causal else max(settings.step_tokens, max_tokens)
         arguments: dict[str, Any] = {
             "model": model,
             "runner": "pooling",
             "dtype": profile.dtype,
             "enforce_eager": settings.eager,
-            "max_num_batched_tokens": max(settings.step_tokens, profile.max_tokens or 0),
+            "max_num_batched_tokens": at_once,
             "gpu_memory_utilization": settings.memory_share,
             "disable_log_stats": False,
         }
         if on_cpu:
             arguments["distributed_executor_backend"] = "uni"
         if profile.max_tokens is not None:
-            arguments["max_model_len"] = profile.max_tokens
-        if profile.hf_overrides:
-            arguments["hf_overrides"] = profile.hf_overrides
+            arguments["max_model_len"] = max_tokens
+        if profile.source.revision is not None and settings.model_path is None:
+            arguments["revision"] = profile.source.revision
+        if profile.hf_overrides and checkpoint.get("architectures") != profile.hf_overrides["architectures"]:
+            arguments["hf_overrides"] = profile.hf_overrides  # else it is a converted one, loaded as it is
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._engine.get_supported_tasks()  # asked for and kept now; else the first sequence waits for it
         self._ended = threading.Event()
         self._watch_processes()
         self._params = PoolingParams(task="embed" if profile.kind == "bi-encoder" else "classify")
         if profile.kind == "cross-encoder":
-            self._params.use_activation = True
+            # The logits themselves: a checkpoint's own idea of an activation differs from one to the next.
+            self._params.use_activation = False
         config = self._engine.model_config
-        self.tokenizer = FastTokenizer(Path(_folder(config.model)))
         self.info = EngineInfo(
             name="vllm",
             version=vllm.__version__,
             dtype=str(config.dtype).removeprefix("torch."),
             max_tokens=int(config.max_model_len),
+            source=f"folder {folder.name}" if settings.model_path else profile.origin,
+            revision=_revision(profile, settings, folder),
+            batch_invariant=profile.batch_invariant,
         )
 
     def _watch_processes(self) -> None:
-        """vLLM's synchronous client notes that its core's process ended, but leaves who waits for an output or
-        an answer waiting for ever (seen in 0.32 when the process is killed): we wake both.
+        """vLLM's synchronous client notes that its core's process ended, but leaves who waits for an output
+        or an answer waiting for ever (seen in 0.32 when the process is killed): we wake both.
         """
         core = self._engine.engine_core
         manager = getattr(getattr(core, "resources", None), "engine_manager", None)
@@ -108,8 +139,11 @@ class VllmEngine:
     def alive(self) -> bool:
         return not self._ended.is_set()
 
-    def add(self, request_id: str, tokens: Sequence[int]) -> None:
-        self._engine.add_request(request_id, {"prompt_token_ids": list(tokens)}, self._params.clone())
+    def add(self, request_id: str, prompt: Prompt) -> None:
+        params = self._params.clone()
+        if prompt.second_from is not None:
+            params.extra_kwargs = {"compressed_token_type_ids": prompt.second_from}
+        self._engine.add_request(request_id, {"prompt_token_ids": list(prompt.ids)}, params)
 
     def step(self) -> list[tuple[str, Output]]:
         return [
@@ -132,23 +166,57 @@ class VllmEngine:
         self._engine.engine_core.shutdown()
 
 
-def _environment(settings: EngineSettings) -> None:
+def _environment(settings: EngineSettings, profile: ModelProfile) -> None:
     """vLLM reads its switches from the environment, once, at import."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if settings.separate_process else "0"
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib or profile.kv_cache_gib)
+    os.environ["VLLM_BATCH_INVARIANT"] = "1" if profile.batch_invariant else "0"
     os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
     os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
     for switch in ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ[switch] = "1"
 
 
-def _folder(model: str) -> str:
+def _folder(model: str, revision: str | None) -> Path:
     """Where a model's files lie: itself, or the hub's cache of that name."""
     if Path(model).is_dir():
-        return model
+        return Path(model)
     from huggingface_hub import snapshot_download
 
     try:
-        return str(snapshot_download(model, allow_patterns=["tokenizer.json"]))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=["tokenizer.json"]))
     except OSError as error:
         raise ConfigurationError(f"the tokenizer of {model} can't be had: {error}") from error
+
+
+def _check_tokens(profile: ModelProfile, tokenizer: FastTokenizer) -> None:
+    for word, expected in profile.tokens.items():
+        found = tokenizer.encode_control(word)
+        if found != [expected]:
+            raise ConfigurationError(
+                f"the profile {profile.name} says that {word!r} is token {expected}; this tokenizer makes "
+                f"{found} of it: the checkpoint is not of this model, or its tokenizer is another"
+            )
+
+
+def _checkpoint(model: str, profile: ModelProfile) -> dict[str, Any]:
+    """The checkpoint's own config.json."""
+    from transformers import PretrainedConfig
+
+    found: dict[str, Any]
+    found, _ = PretrainedConfig.get_config_dict(model, revision=profile.source.revision)
+    return found
+
+
+def _revision(profile: ModelProfile, settings: EngineSettings, folder: Path) -> str:
+    """A commit of the hub's, a package's version, or a hash of the folder's files that make the scores."""
+    if settings.model_path is None and profile.source.hub is not None:
+        return folder.name
+    if settings.model_path is None and profile.source.package is not None:
+        (distribution, *_) = packages_distributions()[profile.source.package]
+        return version(distribution)
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json", folder / "tokenizer.json"]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()[:12]}"

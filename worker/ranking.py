@@ -1,0 +1,54 @@
+"""Step 8: from the engine's outputs to documents by relevance."""
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+
+from jobs.errors import ScoringFailed
+from jobs.model import Document, DocumentStatus, Failure, RankedDocument, Work
+from worker.engines.base import Output
+from worker.profiles import ModelProfile
+from worker.prompts import Prompts
+from worker.readings import Reading
+
+
+def rank(
+    work: Work, built: Prompts, outputs: Sequence[Output], profile: ModelProfile
+) -> tuple[RankedDocument, ...]:
+    """The documents by score, highest first, ties in the order of the request; then what has no score.
+
+    A document that was read in windows has the score of its best one, the first among equals.
+    """
+    if len(outputs) != len(built.sequences):
+        raise ScoringFailed(f"{len(built.sequences)} sequences, but {len(outputs)} outputs of the engine")
+    rest = iter(outputs)
+    query = next(rest) if built.query is not None and outputs else None
+    ranked = []
+    for index, (document, reading) in enumerate(zip(work.documents, built.readings, strict=True)):
+        scores = [profile.relevance(query, output) for output in islice(rest, len(reading.prompts))]
+        ranked.append(_entry(index, document, reading, scores, keep=work.return_documents))
+    ranked.sort(key=lambda r: -math.inf if r.relevance_score is None else r.relevance_score, reverse=True)
+    return tuple(ranked[: work.top_n])
+
+
+def _entry(
+    index: int, document: Document, reading: Reading, scores: Sequence[float], *, keep: bool
+) -> RankedDocument:
+    """One document. `keep`: with its text, as it was read."""
+    unread = reading.unread
+    if unread is None and not all(map(math.isfinite, scores)):
+        unread = Failure(code=ScoringFailed.code, message="the engine's output for it is not a number")
+    best = None if unread is not None else max(range(len(scores)), key=lambda place: scores[place])
+    return RankedDocument(
+        index=index,
+        relevance_score=None if best is None else scores[best],
+        status=reading.status if unread is None else DocumentStatus.FAILED,
+        code=None if unread is None else unread.code,
+        message=None if unread is None else unread.message,
+        tokens=reading.tokens,
+        window=reading.windows[best] if reading.windows and best is not None else None,
+        windows=len(reading.windows) or None,
+        cleaned=reading.cleaned,
+        id=document.id,
+        document=Document(text=reading.text, metadata=document.metadata) if keep else None,
+    )
