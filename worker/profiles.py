@@ -18,10 +18,10 @@ class Part(BaseModel):
 
 
 class Source(Part):
-    """Where the model comes from: a folder inside an installed package, or a name on a model hub."""
+    """Where the model comes from: a name on a model hub, a folder, or one inside an installed package."""
 
     package: str | None = None
-    folder: str = ""
+    folder: str = Field("", description="inside the package; without one a path by itself")
     hub: str | None = None
     revision: str | None = Field(None, description="a commit of the hub's; None: the newest")
 
@@ -95,6 +95,12 @@ class ModelProfile(Part):
         return self
 
     @model_validator(mode="after")
+    def _has_a_source(self) -> "ModelProfile":
+        if not (self.source.hub or self.source.package or self.source.folder):
+            raise ValueError("the source needs hub, package or folder")
+        return self
+
+    @model_validator(mode="after")
     def _kind_and_score_fit(self) -> "ModelProfile":
         if (self.kind == "bi-encoder") != (self.score == "cosine"):
             raise ValueError(f"score {self.score} is not one that a {self.kind} has")
@@ -102,7 +108,10 @@ class ModelProfile(Part):
 
     @property
     def origin(self) -> str:
-        return self.source.hub or f"package {self.source.package}"
+        """What callers are told: never where on this machine a folder lies."""
+        if self.source.package is not None:
+            return f"package {self.source.package}"
+        return self.source.hub or f"folder {Path(self.source.folder).name}"
 
     @property
     def score_kind(self) -> str:
@@ -119,7 +128,11 @@ class ModelProfile(Part):
             return override
         if self.source.hub is not None:
             return self.source.hub
-        found = importlib.util.find_spec(self.source.package or "")
+        if self.source.package is None:
+            if not Path(self.source.folder).is_dir():
+                raise ConfigurationError(f"the folder of {self.name}, {self.source.folder}, is not there")
+            return self.source.folder
+        found = importlib.util.find_spec(self.source.package)
         if found is None or found.origin is None:
             raise ConfigurationError(
                 f"the model {self.name} comes with the package {self.source.package}: run `make setup`"

@@ -51,9 +51,9 @@ class Parts:
                 self.start_blindly(name)
         until(f"{', '.join(names)} started", lambda: all(map(self._serves, names)), STARTS_WITHIN)
 
-    def start_blindly(self, name: str) -> None:
+    def start_blindly(self, name: str, **environ: str) -> None:
         """Starts a worker and does not wait until it can take work."""
-        self.stack.start_podium(name, "worker", name.partition("-")[0], env=self.environ)
+        self.stack.start_podium(name, "worker", name.partition("-")[0], env={**self.environ, **environ})
 
     def start_other_api(self, name: str, program: Path) -> None:
         """Starts a program that is an API; it is the one that is called from now on."""

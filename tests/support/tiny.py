@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from jobs.settings import load
 from tests.support import npm
+from worker.profiles import Golden
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -88,6 +92,21 @@ def bert(folder: Path, tokenizer: Path, *, seed: int = 20) -> Path:
     for name in FILES:
         (folder / name).write_bytes((tokenizer / name).read_bytes())
     return folder
+
+
+def profile(models: Path, name: str, like: str, checkpoint: Path, golden: Golden, **changes: Any) -> str:
+    """Writes the profile of a checkpoint into the folder `models`: as a real model's, but for that."""
+    real = yaml.safe_load((load({}).models_dir / f"{like}.yaml").read_text(encoding="utf-8"))
+    own = {
+        "name": name,
+        "source": {"folder": str(checkpoint)},
+        "dtype": "float32",
+        "golden": golden.model_dump(),
+    }
+    models.mkdir(parents=True, exist_ok=True)
+    path = models / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**real, **own, **changes}, allow_unicode=True), encoding="utf-8")
+    return name
 
 
 def _qwen3() -> dict[str, Any]:
