@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,9 @@ class Loaded:
     folder: Path
 
 
-def start(name: str, folder: Path | None = None) -> Loaded:
-    profile = profiles.load(name, load({}).models_dir).model_copy(update={"dtype": "float32"})
+def start(name: str, folder: Path | None = None, **changes: Any) -> Loaded:
+    changes = {"dtype": "float32", **changes}
+    profile = profiles.load(name, load({}).models_dir).model_copy(update=changes)
     path = str(folder) if folder else None
     settings = EngineSettings(separate_process=True, model_path=path)
     return Loaded(VllmEngine(profile, settings), profile, Path(profile.locate(path)))
@@ -34,6 +36,12 @@ def minilm() -> Iterator[Loaded]:
     loaded = start("minilm")
     yield loaded
     loaded.engine.close()
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """Where MiniLM's files lie, its tokenizer among them. Starts no engine."""
+    return Path(profiles.load("minilm", load({}).models_dir).locate(None))
 
 
 @pytest.fixture(scope="session")

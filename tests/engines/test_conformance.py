@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from bench.batch_noise import measure
 from worker.engines.base import Engine, Output, Prompt
 from worker.engines.fake import FakeEngine
 
@@ -75,6 +76,16 @@ def test_who_shares_the_batch_and_in_which_order_changes_nothing(engine: Engine)
     for one, other in zip(together, alone, strict=False):
         assert list(one) == pytest.approx(list(other), abs=1e-5)
     assert len({tuple(output) for output in together}) > 30, "different texts, different outputs"
+
+
+@pytest.mark.parametrize("name", ["minilm", "tiny"])
+def test_noise_of_batches_stays_below_1e_5_in_float32_and_changes_no_rank(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    loaded = request.getfixturevalue(name)
+    for noise in measure(loaded.engine, loaded.profile, 60):
+        assert noise.largest_difference <= 1e-5, noise
+        assert noise.changed_ranks == 0, noise
 
 
 def test_the_longest_sequence_goes_through(engine: Engine) -> None:

@@ -78,6 +78,10 @@ class VllmEngine:
         checkpoint = _checkpoint(model, profile)
         max_tokens = min(checkpoint.get("max_position_embeddings", 10**9), profile.max_tokens or 10**9)
         on_cpu = not torch.cuda.is_available()
+        if on_cpu and profile.batch_invariant:
+            raise ConfigurationError(
+                f"the profile {profile.name} has batch_invariant, a mode of vLLM's GPU kernels: no GPU is here"
+            )
         causal = profile.template is not None  # a causal model may read a long prompt in several steps
         at_once = settings.step_tokens if causal else max(settings.step_tokens, max_tokens)
         arguments: dict[str, Any] = {
