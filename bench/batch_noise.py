@@ -117,7 +117,9 @@ def rows(name: str, dtype: str, checkpoint: Path | None) -> list[str]:
 
     profile = profiles.load(name, load({}).models_dir).model_copy(update={"dtype": dtype})
     path = None if checkpoint is None else str(checkpoint)
-    with closing(VllmEngine(profile, EngineSettings(separate_process=True, model_path=path))) as engine:
+    with closing(
+        VllmEngine(profile, EngineSettings(separate_process=True, model_path=path, kv_cache_gib=1))
+    ) as engine:
         label = name if checkpoint is None else f"{name}'s architecture, random weights"
         found = measure(engine, profile)
     return [
@@ -129,9 +131,9 @@ def rows(name: str, dtype: str, checkpoint: Path | None) -> list[str]:
 
 HEAD = """# What company does to a score
 
-The same {documents} pairs alone, in full batches (forwards and backwards), and shuffled among as many pairs of
-another query. Largest difference of any score to the one it has alone, and documents whose rank changed. Made
-by `python -m bench.batch_noise --write docs/batch-noise.md` on {machine}, {when}.
+The same {documents} pairs alone, in full batches (forwards and backwards), and shuffled among as many pairs
+of another query. Largest difference of any score to the one it has alone, and documents whose rank changed.
+Made by `python -m bench.batch_noise --write docs/batch-noise.md` on {machine}, {when}.
 
 | model | dtype | company | largest difference | changed ranks |
 |---|---|---|---|---|
@@ -139,8 +141,8 @@ by `python -m bench.batch_noise --write docs/batch-noise.md` on {machine}, {when
 
 TAIL = """
 In float32 the noise is below the 1e-5 that Podium promises. In bfloat16 it is that of the format: near ties
-change places. On a GPU `batch_invariant: true` in a model's profile turns on vLLM's mode in which a score does
-not depend on its batch, at a cost in speed; a CPU does not have that mode.
+change places. On a GPU `batch_invariant: true` in a model's profile turns on vLLM's mode in which a score
+does not depend on its batch, at a cost in speed; a CPU does not have that mode.
 """
 
 

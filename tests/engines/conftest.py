@@ -27,7 +27,7 @@ def start(name: str, folder: Path | None = None, **changes: Any) -> Loaded:
     changes = {"dtype": "float32", **changes}
     profile = profiles.load(name, load({}).models_dir).model_copy(update=changes)
     path = str(folder) if folder else None
-    settings = EngineSettings(separate_process=True, model_path=path)
+    settings = EngineSettings(separate_process=True, model_path=path, kv_cache_gib=1)
     return Loaded(VllmEngine(profile, settings), profile, Path(profile.locate(path)))
 
 

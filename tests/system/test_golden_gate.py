@@ -43,6 +43,7 @@ def worker(models: Path) -> "subprocess.Popen[str]":
         **clean_environ(),
         "PODIUM_MODELS_DIR": str(models),
         "PODIUM_REDIS_URL": "redis://127.0.0.1:1/0",
+        "PODIUM_ENGINE__KV_CACHE_GIB": "1",
     }
     command = [sys.executable, "-m", "cli", "worker", "score", "--model", "tiny"]
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -83,6 +83,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         folder,
         "api",
         PODIUM_ENGINE__KIND="vllm",
+        PODIUM_ENGINE__KV_CACHE_GIB="1",
         PODIUM_MODELS_DIR=str(folder / "models"),
         PODIUM_MODEL=names[0],
         PODIUM_MODELS=",".join(names),

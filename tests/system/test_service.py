@@ -69,6 +69,50 @@ def test_a_cut_document_says_so(service: Service) -> None:
     assert job["results"][0]["index"] == 0
 
 
+def test_one_bad_document_never_fails_the_others(service: Service) -> None:
+    """50 documents: one is too long, and may not be cut; one holds nothing but control characters."""
+    documents = [f"Plant number {n} needs water and light." for n in range(50)]
+    documents[7], documents[31] = LONG, "\x00\x01\x1b\x07"
+    job = service.finished(service.submit(query=QUERY, documents=documents, overflow="error"))
+    assert job["status"] == "succeeded"
+    scored = [entry for entry in job["results"] if "relevance_score" in entry]
+    assert len(scored) == 48
+    assert {entry["status"] for entry in scored} == {"ok"}
+    assert [(e["index"], e["status"], e["code"]) for e in job["results"][48:]] == [
+        (7, "failed", "document_too_long"),
+        (31, "failed", "no_text"),
+    ]
+    assert "more than the" in job["results"][48]["message"]
+    one = service.finished(service.submit(query=QUERY, documents=["one"]))
+    query_tokens = one["usage"]["total_tokens"] - one["results"][0]["tokens"]
+    assert job["usage"]["total_tokens"] == sum(e["tokens"] for e in scored) + query_tokens
+
+
+def test_a_long_document_is_read_in_windows_and_the_best_one_counts(service: Service) -> None:
+    needle = "Water it when the top of the soil is dry, and give it light."
+    hay = "Interest rates rose by a quarter of a point, said the central bank on Monday. " * 40
+    whole = hay + needle + " " + hay
+    asked = {"query": QUERY, "overflow": "chunk", "max_tokens_per_doc": 64}
+    job = service.finished(service.submit(documents=[whole, hay, "short"], **asked))
+    best, *_ = job["results"]
+    window = whole[best["window"]["start"] : best["window"]["end"]]
+    assert (best["index"], best["status"]) == (0, "chunked")
+    assert needle in window
+    assert best["windows"] > 20
+    assert {e["index"]: e["status"] for e in job["results"]} == {0: "chunked", 1: "chunked", 2: "ok"}
+    alone = service.finished(service.submit(query=QUERY, documents=[window]))
+    assert best["relevance_score"] == pytest.approx(alone["results"][0]["relevance_score"], abs=1e-5)
+    cut = service.finished(service.submit(query=QUERY, documents=[whole], overflow="truncate"))
+    assert cut["results"][0]["relevance_score"] < best["relevance_score"]
+
+
+def test_the_doctor_finds_the_golden_pairs_right_in_a_running_service(service: Service) -> None:
+    command = [sys.executable, "-m", "cli", "doctor", "--url", service.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "5 golden pairs are right, within" in done.stdout
+
+
 def test_flower_lists_each_job_as_one_task_whose_uuid_is_the_jobs_id(service: Service) -> None:
     word = "heliotrope"
     ids = {service.submit(query=f"{word} {n}", documents=[f"{word} one", "two"]) for n in range(3)}

@@ -80,7 +80,7 @@ class VllmEngine:
         on_cpu = not torch.cuda.is_available()
         if on_cpu and profile.batch_invariant:
             raise ConfigurationError(
-                f"the profile {profile.name} has batch_invariant, a mode of vLLM's GPU kernels: no GPU is here"
+                f"{profile.name} has batch_invariant, a mode of vLLM's GPU kernels: there is no GPU"
             )
         causal = profile.template is not None  # a causal model may read a long prompt in several steps
         at_once = settings.step_tokens if causal else max(settings.step_tokens, max_tokens)
