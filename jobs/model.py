@@ -42,6 +42,23 @@ class DocumentStatus(StrEnum):
     FAILED = "failed"  # it has no score; `code` says why
 
 
+class CleanStep(StrEnum):
+    """What may be done to a text before it is tokenized, in the order in which it is done.
+
+    Each step reads what the one before it leaves. Tags go first: once entities are resolved, an escaped
+    `&lt;b&gt;` would look like one. Mojibake is often spelt in entities (`&acirc;&euro;&trade;`), and its
+    clues are the C1 controls, no-break spaces and signs such as the ™ that the next three steps take away.
+    Controls go before NFKC, so that a letter meets its accent. NFKC makes spaces: those come last.
+    """
+
+    HTML = "html"  # a page's text without its tags
+    ENTITIES = "entities"  # `&amp;` becomes `&`
+    MOJIBAKE = "mojibake"  # `Ã©` becomes `é`
+    CONTROL = "control"  # characters that nobody sees go
+    NFKC = "nfkc"  # compatibility forms become plain ones: full width, ligatures
+    WHITESPACE = "whitespace"  # one space, at most one empty line
+
+
 class Document(Value):
     text: str
     id: str | None = None
