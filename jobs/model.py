@@ -26,15 +26,6 @@ class Overflow(StrEnum):
     CHUNK = "chunk"  # it is read in overlapping windows; the best one is its score
 
 
-class CleanStep(StrEnum):
-    HTML = "html"
-    ENTITIES = "entities"
-    MOJIBAKE = "mojibake"
-    CONTROL = "control"
-    NFKC = "nfkc"
-    WHITESPACE = "whitespace"
-
-
 class DocumentStatus(StrEnum):
     OK = "ok"
     TRUNCATED = "truncated"  # only its beginning was read
