@@ -16,6 +16,7 @@ class Reference:
     """One checkpoint. Prompts are scored one at a time: no padding, no company."""
 
     def __init__(self, checkpoint: Path) -> None:
+        torch.set_num_threads(1)  # several threads wait for each other while engines have the cores
         self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
         self.model: Any = Qwen3ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
         self.prefix = self.tokenizer.encode(
@@ -44,7 +45,7 @@ class Reference:
 
     def score(self, ids: Sequence[int]) -> float:
         with torch.no_grad():
-            logits = self.model(torch.tensor([list(ids)])).logits[0, -1]
+            logits = self.model(torch.tensor([list(ids)]), logits_to_keep=1).logits[0, -1]
         no_yes = torch.stack([logits[self.no], logits[self.yes]])
         return float(torch.log_softmax(no_yes, dim=0)[1].exp())
 

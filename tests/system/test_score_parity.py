@@ -99,8 +99,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(running, references, FastTokenizer(folder / "checkpoint-1"))
 
 
-@given(queries, st.lists(st.one_of(texts, texts, texts, long_texts), min_size=4, max_size=4))
-@settings(max_examples=125, deadline=None, suppress_health_check=list(HealthCheck))
+@given(queries, st.lists(st.one_of(texts, texts, texts, long_texts), min_size=10, max_size=10))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def test_500_pairs_through_http_have_the_references_scores_to_1e_5(
     served: Served, query: str, documents: list[str]
 ) -> None:
