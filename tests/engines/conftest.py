@@ -46,7 +46,7 @@ def minilm_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    loaded = start("qwen3-reranker-0.6b", checkpoints.qwen3(tmp_path_factory.mktemp("tiny-qwen3")))
+    loaded = start("qwen3-reranker-4b", checkpoints.qwen3(tmp_path_factory.mktemp("tiny-qwen3")))
     yield loaded
     loaded.engine.close()
 
