@@ -44,7 +44,7 @@ def admit(request: JobRequest, owner: str, settings: Settings, key: str | None =
         return_documents=request.return_documents,
         max_tokens_per_doc=request.max_tokens_per_doc,
         overflow=request.overflow,
-        clean=_steps(request.clean),
+        clean=tuple(step for step in CleanStep if step in request.clean),
         metadata=request.metadata,
     )
     tokens = estimate_tokens(work)
@@ -79,12 +79,6 @@ def split_query(query: str, instruction: str | None) -> tuple[str, str | None]:
             field="query",
         )
     return rest, instruction or first.removeprefix(INSTRUCT).strip() or None
-
-
-def _steps(clean: bool | list[CleanStep]) -> tuple[CleanStep, ...]:
-    if isinstance(clean, bool):
-        return tuple(CleanStep) if clean else ()
-    return tuple(step for step in CleanStep if step in clean)
 
 
 def room(settings: Settings) -> Room:

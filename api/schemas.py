@@ -3,7 +3,15 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -37,6 +45,20 @@ def _encodable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
+
+
+def _all_or_some(value: Any) -> Any:
+    if isinstance(value, bool):
+        return tuple(CleanStep) if value else ()
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be true, false or a list of: {', '.join(CleanStep)}")  # noqa: TRY004
+    return tuple(value)
+
+
+CleanSteps = Annotated[
+    tuple[Annotated[CleanStep, Field(strict=False)], ...],
+    BeforeValidator(_all_or_some, json_schema_input_type=bool | list[CleanStep]),
+]
 
 
 class DocumentIn(Wire):
@@ -84,10 +106,9 @@ class JobRequest(Wire):
         description="what becomes of a longer document: its beginning is read, or it gets no score, or it is "
         "read in overlapping windows and the best one counts",
     )
-    clean: Annotated[
-        bool | list[Annotated[CleanStep, Field(strict=False)]],
-        Field(description="clean query and documents before they are read: true for all steps, or a list"),
-    ] = False
+    clean: CleanSteps = Field(
+        (), description="clean query and documents before they are read: true for all steps, or a list"
+    )
     lane: Annotated[Lane, Field(strict=False)] = Lane.INTERACTIVE
     start_within: int | None = Field(
         None, ge=1, le=30 * 86_400, description="seconds; if it has not started, it expires"

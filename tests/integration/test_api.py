@@ -17,6 +17,9 @@ from jobs.store import Store
 from tests.conftest import LEASE
 from tests.support.keyspace import held, keys
 from tests.support.waiting import until
+from worker import profiles
+from worker.engines.fake import FakeEngine
+from worker.provenance import provenance
 from worker.runner import Runner
 
 GOOD: dict[str, Any] = {"query": "blue sky", "documents": ["red apple", {"text": "blue sky", "id": "b"}]}
@@ -103,6 +106,11 @@ def test_a_job_goes_to_the_queue_of_its_model_and_lane_and_to_no_other(
         ({"model": "no-such-model"}, 422, "unknown_model", "model"),
         ({"model": "qwen3-reranker-0.6b"}, 422, "unknown_model", "model"),
         ({"querry": "x"}, 422, "invalid_request", "querry"),
+        ({"query": "[instruct] no query follows"}, 422, "invalid_request", "query"),
+        ({"overflow": "shrink"}, 422, "invalid_request", "overflow"),
+        ({"max_tokens_per_doc": 0}, 422, "invalid_request", "max_tokens_per_doc"),
+        ({"clean": "yes"}, 422, "invalid_request", "clean"),
+        ({"clean": ["html", "spelling"]}, 422, "invalid_request", "clean.1"),
         ({"lane": "express"}, 422, "invalid_request", "lane"),
         ({"result_ttl": 0}, 422, "invalid_request", "result_ttl"),
         ({"return_documents": "yes"}, 422, "invalid_request", "return_documents"),
@@ -219,6 +227,44 @@ def test_a_failed_job_carries_its_error(client: TestClient, runner: Runner) -> N
     runner.run(job_id)
     job = client.get(f"/v1/jobs/{job_id}").json()
     assert (job["status"], job["error"]["code"]) == ("failed", "query_too_long")
+
+
+def test_clean_is_off_by_default_and_takes_all_steps_or_a_list(client: TestClient, runner: Runner) -> None:
+    documents = ["<p>blue&nbsp;sky</p>", "a\x00b", "\x00"]
+    found = {}
+    for asked in (None, False, True, ["control", "html"]):
+        change = {} if asked is None else {"clean": asked}
+        body = {**GOOD, "documents": documents, "return_documents": True, **change}
+        job_id = client.post("/v1/jobs", json=body).json()["id"]
+        runner.run(job_id)
+        results = client.get(f"/v1/jobs/{job_id}").json()["results"]
+        found[str(asked)] = {entry["index"]: entry for entry in results}
+    assert found["None"] == found["False"]
+    assert found["None"][0]["document"]["text"] == documents[0]
+    assert found["None"][0]["cleaned"] == []
+    assert found["True"][0]["document"]["text"] == "blue sky"
+    assert found["True"][0]["cleaned"] == ["html", "nfkc"]
+    assert found["True"][1]["document"]["text"] == "ab"
+    assert found["['control', 'html']"][0]["document"]["text"] == "blue\xa0sky"
+    assert {entries[2]["code"] for entries in found.values()} == {"no_text"}
+
+
+def test_models_lists_what_may_be_asked_for_and_who_serves_it(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    assert client.get("/v1/models").json() == {
+        "object": "list",
+        "data": [{"id": "minilm", "object": "model", "owned_by": "podium", "default": True, "workers": []}],
+    }
+    store.heartbeat("c", {"name": "c", "role": "callbacks", "model": "minilm"}, LEASE)
+    engine = FakeEngine()
+    profile = profiles.load("minilm", settings.models_dir)
+    serves = provenance(profile, engine.info, None, "s", 0).model_dump(exclude={"attempt"})
+    about = {"name": "s", "role": "score", "model": "minilm", "serves": {**serves, "max_tokens": 8_192}}
+    store.heartbeat("s", about, LEASE)
+    (model,) = client.get("/v1/models").json()["data"]
+    (worker,) = model["workers"]
+    assert (worker["worker"], worker["score"], worker["max_tokens"]) == ("s", "cosine", 8_192)
 
 
 def test_a_key_sees_only_its_own_jobs(settings: Settings, redis: Redis) -> None:
