@@ -165,6 +165,41 @@ def retry(job_id: Annotated[str, typer.Argument(help="A failed job.")], url: Url
     _exit(lambda: client.retry(url, job_id))
 
 
+@app.command("eval")
+def evaluate(
+    corpus: Annotated[
+        Path, typer.Option(help="A folder as BEIR has them: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv.")
+    ],
+    run: Annotated[Path, typer.Option(help="A TREC run: what another search has found for each query.")],
+    model: Model = None,
+    report: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    save_run: Annotated[Path | None, typer.Option(help="Write the new ranking here, as a TREC run.")] = None,
+    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
+    top: Annotated[int, typer.Option(help="How many documents of each query are ranked anew.", min=1)] = 50,
+    queries: Annotated[
+        int | None, typer.Option(help="Only so many queries, the run's first. Default: all.", min=1)
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="What counts as relevant; some models ignore it.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where the API is. Default: PODIUM_PUBLIC_URL; if none answers, one is started."),
+    ] = None,
+) -> None:
+    """Rerank a run through the API and show nDCG, reciprocal rank, precision and recall before and after.
+
+    Killed half-way, the same command goes on where it was.
+    """
+    from cli.eval import command
+
+    _exit(
+        lambda: command.evaluate(
+            command.Options(corpus, run, model, report, save_run, split, top, queries, instruction, url)
+        )
+    )
+
+
 @app.command()
 def doctor(
     model: Model = None,

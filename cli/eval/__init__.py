@@ -1,0 +1,1 @@
+"""`podium eval`: what reranking a run through the public API does to measures of its quality."""
