@@ -47,6 +47,7 @@ class Noise:
     """Of one arm, against the scores that the documents have alone."""
 
     arm: str
+    per_step: float  # sequences, on average: that there was company
     largest_difference: float
     changed_ranks: int
 
@@ -63,28 +64,29 @@ def measure(engine: Engine, profile: ModelProfile, count: int = DOCUMENTS) -> li
     """The noise of a full batch, of the same backwards, and shuffled among as many pairs of another query."""
     ours = _Job(engine, profile, "Who keeps the old lighthouse?", texts(1, count))
     others = _Job(engine, profile, "How is bread baked?", texts(2, count))
-    alone = [_outputs(engine, [prompt])[0] for prompt in ours.built.sequences]
-    arms: dict[str, list[Output]] = {
-        "full batch": _outputs(engine, ours.built.sequences),
-        "full batch, backwards": _outputs(engine, ours.built.sequences[::-1])[::-1],
-    }
+    scores, ranks = ours.scores_and_ranks([_outputs(engine, [prompt])[0] for prompt in ours.built.sequences])
+    count = len(ours.built.sequences)
+    mixed = [*ours.built.sequences, *others.built.sequences]
+    arms = {"full batch": list(range(count)), "full batch, backwards": list(range(count))[::-1]}
     for seed in range(SHUFFLES):
-        mixed = [*ours.built.sequences, *others.built.sequences]
         order = list(range(len(mixed)))
         random.Random(seed).shuffle(order)
+        arms[f"among strangers, order {seed + 1}"] = order
+    noises = []
+    for arm, order in arms.items():
+        before = engine.statistics()["steps"]
         found = dict(zip(order, _outputs(engine, [mixed[place] for place in order]), strict=True))
-        arms[f"among strangers, order {seed + 1}"] = [found[n] for n in range(len(ours.built.sequences))]
-    scores, ranks = ours.scores_and_ranks(alone)
-    return [
-        Noise(
-            arm,
-            max(
-                abs(one - other) for one, other in zip(scores, ours.scores_and_ranks(outputs)[0], strict=True)
-            ),
-            sum(one != other for one, other in zip(ranks, ours.scores_and_ranks(outputs)[1], strict=True)),
+        steps = engine.statistics()["steps"] - before
+        theirs, their_ranks = ours.scores_and_ranks([found[place] for place in range(count)])
+        noises.append(
+            Noise(
+                arm,
+                len(order) / steps,
+                max(abs(one - other) for one, other in zip(scores, theirs, strict=True)),
+                sum(one != other for one, other in zip(ranks, their_ranks, strict=True)),
+            )
         )
-        for arm, outputs in arms.items()
-    ]
+    return noises
 
 
 class _Job:
@@ -116,14 +118,18 @@ def rows(name: str, dtype: str, checkpoint: Path | None) -> list[str]:
     from worker.engines.vllm import VllmEngine
 
     profile = profiles.load(name, load({}).models_dir).model_copy(update={"dtype": dtype})
-    path = None if checkpoint is None else str(checkpoint)
-    with closing(
-        VllmEngine(profile, EngineSettings(separate_process=True, model_path=path, kv_cache_gib=1))
-    ) as engine:
+    # A prefix cache would hide noise: it keeps what was computed for the sequence alone.
+    settings = EngineSettings(
+        separate_process=True,
+        model_path=None if checkpoint is None else str(checkpoint),
+        kv_cache_gib=1,
+        prefix_caching=False,
+    )
+    with closing(VllmEngine(profile, settings)) as engine:
         label = name if checkpoint is None else f"{name}'s architecture, random weights"
         found = measure(engine, profile)
     return [
-        f"| {label} | {dtype} | {noise.arm} | {noise.largest_difference:.1e} | "
+        f"| {label} | {dtype} | {noise.arm} | {noise.per_step:.0f} | {noise.largest_difference:.1e} | "
         f"{noise.changed_ranks} of {DOCUMENTS} |"
         for noise in found
     ]
@@ -135,14 +141,14 @@ The same {documents} pairs alone, in full batches (forwards and backwards), and 
 of another query. Largest difference of any score to the one it has alone, and documents whose rank changed.
 Made by `python -m bench.batch_noise --write docs/batch-noise.md` on {machine}, {when}.
 
-| model | dtype | company | largest difference | changed ranks |
-|---|---|---|---|---|
+| model | dtype | company | sequences in a step | largest difference | changed ranks |
+|---|---|---|---|---|---|
 """
 
 TAIL = """
-In float32 the noise is below the 1e-5 that Podium promises. In bfloat16 it is that of the format: near ties
-change places. On a GPU `batch_invariant: true` in a model's profile turns on vLLM's mode in which a score
-does not depend on its batch, at a cost in speed; a CPU does not have that mode.
+Prefix caching is off here: a cache keeps what was computed alone. Podium promises at most 1e-5 in float32.
+In bfloat16 near ties may change places. On a GPU `batch_invariant: true` in a model's profile turns on vLLM's
+mode in which a score does not depend on its batch, at a cost in speed.
 """
 
 

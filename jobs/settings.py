@@ -87,6 +87,7 @@ class EngineSettings(Section):
     eager: bool = Field(True, description="skip compilation: starts sooner; a GPU wants false")
     kv_cache_gib: int | None = Field(None, gt=0, description="CPU only; default: the profile's")
     memory_share: float = Field(0.1, gt=0, le=1, description="share of the device's memory")
+    prefix_caching: bool = Field(True, description="compute what prompts begin with in common only once")
     window_tokens: int = Field(32_768, gt=0, description="tokens handed to the engine and not yet scored")
     step_tokens: int = Field(8_192, gt=0, description="tokens that one engine step takes at most")
     fake_step: float = Field(0.0, ge=0, description="fake engine: seconds a step takes")

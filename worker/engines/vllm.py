@@ -91,6 +91,7 @@ class VllmEngine:
             "enforce_eager": settings.eager,
             "max_num_batched_tokens": at_once,
             "gpu_memory_utilization": settings.memory_share,
+            "enable_prefix_caching": settings.prefix_caching and causal,
             "disable_log_stats": False,
         }
         if on_cpu:
