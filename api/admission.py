@@ -8,11 +8,14 @@ from datetime import timedelta
 from api.schemas import JobRequest
 from jobs.callback import check_target
 from jobs.errors import CallbackForbidden, InvalidRequest, TooLarge, UnknownModel
-from jobs.model import CallbackTarget, CleanStep, Document, Idempotency, NewJob, Work
+from jobs.model import CallbackTarget, CleanStep, Document, Idempotency, NewJob, Overflow, Work
 from jobs.settings import Settings
 from jobs.store import Room
 
 INSTRUCT = "[instruct]"
+
+A_WINDOW = 512
+"""Tokens that are guessed for a window of a document, where the job does not say how many."""
 
 
 def admit(request: JobRequest, owner: str, settings: Settings, key: str | None = None) -> NewJob:
@@ -70,7 +73,7 @@ def split_query(query: str, instruction: str | None) -> tuple[str, str | None]:
 
     Raises `InvalidRequest` if no query is left.
     """
-    if not query.startswith(INSTRUCT):
+    if not query.startswith(INSTRUCT) or not query[len(INSTRUCT) :][:1].isspace():
         return query, instruction
     first, _, rest = query.partition("\n")
     if not rest.strip():
@@ -94,7 +97,9 @@ def estimate_tokens(work: Work) -> int:
     cancels out in `Retry-After` (docs/decisions/0005).
     """
     each = len(work.query.encode()) + len((work.instruction or "").encode())
-    return sum((each + len(document.text.encode())) // 4 + 1 for document in work.documents)
+    window = 4 * (work.max_tokens_per_doc or A_WINDOW) if work.overflow is Overflow.CHUNK else None
+    sizes = [len(document.text.encode()) for document in work.documents]
+    return sum((each * (1 if window is None else 1 + size // window) + size) // 4 + 1 for size in sizes)
 
 
 def _idempotency(key: str, request: JobRequest, settings: Settings) -> Idempotency:

@@ -99,7 +99,7 @@ class _Job:
 
     def scores_and_ranks(self, outputs: Sequence[Output]) -> tuple[list[float], list[int]]:
         """The scores in the order of the documents, and the documents in the order of their ranks."""
-        ranked = rank(self.work, self.built, outputs, self.profile)
+        ranked, _ = rank(self.work, self.built, outputs, self.profile)
         scores = {entry.index: entry.relevance_score or 0.0 for entry in ranked}
         return [scores[index] for index in sorted(scores)], [entry.index for entry in ranked]
 

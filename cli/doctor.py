@@ -12,6 +12,9 @@ from worker import golden, profiles
 from worker.golden import GoldenFailed, Verdict
 from worker.profiles import GoldenCase, ModelProfile
 
+WITHIN = 120
+"""Seconds that a service has for a golden case."""
+
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -45,6 +48,12 @@ def _in_an_engine(settings: Settings, profile: ModelProfile) -> Verdict:
 
 
 def _in_a_service(url: str | None, profile: ModelProfile) -> Verdict:
+    served = {model["id"]: model["workers"] for model in call(url, "GET", "/v1/models")["data"]}
+    if not served.get(profile.name):
+        raise ApiProblem(
+            f"no live worker serves {profile.name}: start one with `podium worker score --model "
+            f"{profile.name}`, or try the model without a service: --here"
+        )
     workers: set[str] = set()
     found = []
     for case in profile.golden.cases:
@@ -64,6 +73,7 @@ def _job(url: str | None, profile: ModelProfile, case: GoldenCase) -> dict[str, 
         "instruction": case.instruction,
         "documents": list(case.documents),
         "lane": Lane.INTERACTIVE.value,
+        "finish_within": WITHIN,
     }
     job: dict[str, Any] = call(url, "POST", "/v1/jobs", json=asked)
     while job["status"] in ("queued", "running"):

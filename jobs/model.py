@@ -102,7 +102,10 @@ class NewJob(Value):
 
 
 class Window(Value):
-    """A part of a document: from character `start` up to `end`, of the text as it was read."""
+    """A part of a document: from character `start` up to `end`, of the text as it was read.
+
+    Where `clean` has changed the text, `return_documents` gives it as it was read.
+    """
 
     start: int
     end: int
@@ -129,14 +132,16 @@ class Provenance(Value):
 
     model: str
     source: str
-    revision: str = Field(description="of the model: a commit, a package's version, or a hash of its files")
+    revision: str = Field(
+        "", description="of the model: a commit, a package's version, or a hash of its files"
+    )
     score: str = Field(description="kind of score: probability, cosine or logit")
     template_hash: str | None = Field(description="None: the model has no template")
     instruction: str | None
     dtype: str
     engine: str
     engine_version: str
-    batch_invariant: bool
+    batch_invariant: bool = False
     worker: str
     attempt: int
 

@@ -54,6 +54,9 @@ class Limits(Section):
     documents: int = Field(5_000, gt=0)
     document_chars: int = Field(1_000_000, gt=0)
     query_chars: int = Field(100_000, gt=0)
+    window_tokens: int = Field(
+        10_000_000, gt=0, description="that the windows of one job may have together, with `overflow: chunk`"
+    )
     metadata_bytes: int = Field(16_384, gt=0)
     queue_tokens: int = Field(100_000_000, gt=0, description="estimated tokens that may wait in one lane")
     queue_jobs: int = Field(200_000, gt=0, description="jobs that may wait in one lane")

@@ -17,8 +17,6 @@ import unicodedata
 from collections.abc import Callable, Collection
 from itertools import groupby
 
-import ftfy
-
 from jobs.model import CleanStep
 from worker import markup
 
@@ -39,19 +37,6 @@ _CONTROLS: dict[int, str | None] = dict.fromkeys(_INVISIBLE) | {
     for code in range(0x100)
     if unicodedata.category(chr(code)) == "Cc" and chr(code) not in "\t\n\r"
 }
-
-_ENCODING_ONLY = ftfy.TextFixerConfig(
-    unescape_html=False,
-    remove_terminal_escapes=False,
-    fix_latin_ligatures=False,
-    fix_character_width=False,
-    uncurl_quotes=False,
-    fix_line_breaks=False,
-    fix_surrogates=False,
-    remove_control_chars=False,
-    normalization=None,
-    explain=False,
-)
 
 
 def clean(text: str, steps: Collection[CleanStep]) -> tuple[str, tuple[CleanStep, ...]]:
@@ -81,7 +66,23 @@ def clean(text: str, steps: Collection[CleanStep]) -> tuple[str, tuple[CleanStep
 
 
 def _mojibake(text: str) -> str:
-    return text if text.isascii() else ftfy.fix_text(text, _ENCODING_ONLY)
+    if text.isascii():
+        return text
+    import ftfy  # not there where no text is read: beside the API, and in a callbacks worker
+
+    encoding_only = ftfy.TextFixerConfig(
+        unescape_html=False,
+        remove_terminal_escapes=False,
+        fix_latin_ligatures=False,
+        fix_character_width=False,
+        uncurl_quotes=False,
+        fix_line_breaks=False,
+        fix_surrogates=False,
+        remove_control_chars=False,
+        normalization=None,
+        explain=False,
+    )
+    return ftfy.fix_text(text, encoding_only)
 
 
 def _control(text: str) -> str:

@@ -84,7 +84,8 @@ def compare(profile: ModelProfile, found: Sequence[Sequence[float | None]]) -> V
 def _score(engine: Engine, profile: ModelProfile, case: GoldenCase) -> list[float | None]:
     work = work_of(case)
     built = prompts.build(work, profile, engine.tokenizer, engine.info.max_tokens)
-    return in_order(rank(work, built, _outputs(engine, built.sequences), profile))
+    ranked, _ = rank(work, built, _outputs(engine, built.sequences), profile)
+    return in_order(ranked)
 
 
 def in_order(ranked: Sequence[RankedDocument]) -> list[float | None]:

@@ -18,8 +18,6 @@ import html
 import re
 from html.entities import html5
 
-from selectolax.lexbor import LexborHTMLParser
-
 
 def _names(names: str) -> frozenset[str]:
     return frozenset(names.split())
@@ -123,6 +121,8 @@ def _mark(name: str, is_end: bool) -> str:
 
 def _read(source: str, text: str) -> str:
     """The text of a marked source; `text` if the source ends inside a tag: its rest would be lost."""
+    from selectolax.lexbor import LexborHTMLParser  # not there where no text is read, as in `clean`
+
     # `root` is the first of the nodes, and all are siblings: the marks have no content.
     node = LexborHTMLParser(f"<{_RESUME}>{source}<{_END}>", is_fragment=True, scripting=True).root
     out: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from jobs.errors import ConfigurationError, UnknownModel
 
@@ -30,7 +30,9 @@ class Template(Part):
     """The prompt around a pair, in the pieces that are tokenized. No template engine touches them."""
 
     prefix: str
-    before_document: str = Field(description="with {instruction} and {query}")
+    before_document: str = Field(
+        description="with {query}, and {instruction} if there is one", pattern=r"\{query\}"
+    )
     suffix: str
 
     @property
@@ -45,7 +47,7 @@ class GoldenCase(Part):
     query: str
     instruction: str | None = None
     documents: tuple[str, ...] = Field(min_length=2, description="the most relevant first")
-    scores: tuple[float, ...] | None = Field(None, description="of the reference, where they are known")
+    scores: tuple[FiniteFloat, ...] | None = Field(None, description="of the reference, where they are known")
 
     @model_validator(mode="after")
     def _a_score_each(self) -> "GoldenCase":
@@ -56,7 +58,7 @@ class GoldenCase(Part):
 
 class Golden(Part):
     source: str = Field(description="where order and scores come from")
-    tolerance: float = Field(1e-4, gt=0, description="how far a score may be from the reference's")
+    tolerance: FiniteFloat = Field(1e-4, gt=0, description="how far a score may be from the reference's")
     cases: tuple[GoldenCase, ...] = Field(min_length=1)
 
 

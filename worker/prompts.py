@@ -7,13 +7,15 @@ the suffix from which the score is read. A document that can't be read gets a re
 from dataclasses import dataclass
 from itertools import chain
 
-from jobs.errors import QueryTooLong
+from jobs.errors import InvalidRequest, QueryTooLong
 from jobs.model import CleanStep, Work
 from worker.clean import clean
 from worker.engines.base import Prompt, Tokenizer
 from worker.layouts import Layout, layout_of
 from worker.profiles import ModelProfile
 from worker.readings import Reader, Reading, has_nothing_to_read, unreadable
+
+NO_TEXT = "it holds control characters or markup only"
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,17 @@ class Prompts:
         return documents if self.query is None or not documents else [self.query, *documents]
 
 
-def build(work: Work, profile: ModelProfile, tokenizer: Tokenizer, max_tokens: int) -> Prompts:
+def build(
+    work: Work, profile: ModelProfile, tokenizer: Tokenizer, max_tokens: int, window_budget: int = 10**7
+) -> Prompts:
     """Prompts for each document of `work`, of at most `max_tokens` each.
 
-    Raises `QueryTooLong` when no document would fit beside the instruction and the query.
+    `window_budget`: tokens that all windows of the job may have together. Raises `QueryTooLong` when no
+    document would fit beside the instruction and the query, `InvalidRequest` when the query has no text.
     """
     query, query_cleaned = clean(work.query, work.clean)
+    if has_nothing_to_read(work.query, query):
+        raise InvalidRequest(f"the query has no text: {NO_TEXT}", field="query")
     instruction = None if profile.instruction is None else work.instruction or profile.instruction
     layout = layout_of(profile, tokenizer, query, instruction)
     cleaned = [clean(document.text, work.clean) for document in work.documents]
@@ -47,20 +54,25 @@ def build(work: Work, profile: ModelProfile, tokenizer: Tokenizer, max_tokens: i
         for document, (text, _) in zip(work.documents, cleaned, strict=True)
     ]
     texts = [text for (text, _), reads in zip(cleaned, readable, strict=True) if reads]
-    empty, *whole = layout.encode(["", *texts])
-    _must_fit(layout, len(empty), max_tokens)
-    limit = max_tokens
-    if work.max_tokens_per_doc is not None:
-        limit = min(limit, len(empty) + work.max_tokens_per_doc)
-    reader = Reader(layout, tokenizer, work.overflow, limit, len(empty))
+    # With a document of one token, not with none: a template's last space and the first word are one token.
+    shortest, *whole = layout.encode(["a", *texts])
+    fixed = len(shortest) - 1
+    _must_fit(layout, fixed, max_tokens)
+    limit = (
+        max_tokens if work.max_tokens_per_doc is None else min(max_tokens, fixed + work.max_tokens_per_doc)
+    )
+    reader = Reader(layout, tokenizer, work.overflow, limit, fixed)
     prompts = iter(whole)
-    why = "it holds control characters or markup, and no text"
+    readings: list[Reading] = []
+    for (text, steps), reads in zip(cleaned, readable, strict=True):
+        if reads:
+            readings.append(reader.read(text, next(prompts), steps, window_budget))
+            window_budget -= readings[-1].tokens if readings[-1].windows else 0
+        else:
+            readings.append(unreadable(text, "no_text", NO_TEXT, steps))
     ignored = f"{profile.name} takes no instruction: it was ignored"
     return Prompts(
-        readings=[
-            reader.read(text, next(prompts), steps) if reads else unreadable(text, "no_text", why, steps)
-            for (text, steps), reads in zip(cleaned, readable, strict=True)
-        ],
+        readings=readings,
         query=layout.query,
         instruction=instruction,
         query_cleaned=query_cleaned,

@@ -14,10 +14,11 @@ from worker.readings import Reading
 
 def rank(
     work: Work, built: Prompts, outputs: Sequence[Output], profile: ModelProfile
-) -> tuple[RankedDocument, ...]:
+) -> tuple[tuple[RankedDocument, ...], tuple[str, ...]]:
     """The documents by score, highest first, ties in the order of the request; then what has no score.
 
-    A document that was read in windows has the score of its best one, the first among equals.
+    A document that was read in windows has the score of its best one, the first among equals. With them
+    warnings: `top_n` must not hide that a document has no score.
     """
     if len(outputs) != len(built.sequences):
         raise ScoringFailed(f"{len(built.sequences)} sequences, but {len(outputs)} outputs of the engine")
@@ -28,7 +29,10 @@ def rank(
         scores = [profile.relevance(query, output) for output in islice(rest, len(reading.prompts))]
         ranked.append(_entry(index, document, reading, scores, keep=work.return_documents))
     ranked.sort(key=lambda r: -math.inf if r.relevance_score is None else r.relevance_score, reverse=True)
-    return tuple(ranked[: work.top_n])
+    failed = [entry.index for entry in ranked if entry.relevance_score is None]
+    named = ", ".join(map(str, failed[:20])) + (", …" if len(failed) > 20 else "")
+    warnings = (f"{len(failed)} of {len(ranked)} documents have no score: {named}",) if failed else ()
+    return tuple(ranked[: work.top_n]), warnings
 
 
 def _entry(

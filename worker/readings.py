@@ -35,8 +35,8 @@ class Reader:
     limit: int
     fixed: int
 
-    def read(self, text: str, whole: Prompt, cleaned: tuple[CleanStep, ...]) -> Reading:
-        """`whole` is the text's prompt, uncut."""
+    def read(self, text: str, whole: Prompt, cleaned: tuple[CleanStep, ...], budget: int) -> Reading:
+        """`whole` is the text's prompt, uncut. `budget`: how many tokens its windows may have together."""
         if len(whole) <= self.limit:
             return Reading(text, (whole,), cleaned=cleaned)
         match self.overflow:
@@ -50,15 +50,21 @@ class Reader:
                 )
                 return unreadable(text, "document_too_long", why, cleaned)
             case Overflow.CHUNK:
-                return self._in_windows(text, cleaned)
+                return self._in_windows(text, cleaned, budget)
 
-    def _in_windows(self, text: str, cleaned: tuple[CleanStep, ...]) -> Reading:
+    def _in_windows(self, text: str, cleaned: tuple[CleanStep, ...], budget: int) -> Reading:
         spans = self.tokenizer.spans(text)
         room = self.limit - self.fixed
         while True:
             found = windows.divide(text, spans, room)
             if len(found) > windows.MOST:
-                why = f"needs {len(found):,} windows of {room:,} tokens; at most {windows.MOST:,} are read"
+                why = f"needs more than {windows.MOST:,} windows of {room:,} tokens: allow it larger ones"
+                return unreadable(text, "document_too_long", why, cleaned)
+            if len(found) * self.limit > budget:
+                why = (
+                    f"its {len(found):,} windows, each with the query, would have more tokens than the "
+                    f"{budget:,} that are left to the windows of this job"
+                )
                 return unreadable(text, "document_too_long", why, cleaned)
             prompts = self.layout.encode([text[window.start : window.end] for window in found])
             excess = max(map(len, prompts)) - self.limit

@@ -94,7 +94,8 @@ class Runner:
 
     def _score(self, claim: Claim, progress: Progress) -> Result:
         started = time.monotonic()
-        built = prompts.build(claim.work, self.profile, self.engine.tokenizer, self.engine.info.max_tokens)
+        engine, budget = self.engine, self.settings.limits.window_tokens
+        built = prompts.build(claim.work, self.profile, engine.tokenizer, engine.info.max_tokens, budget)
         tokenized = time.monotonic()
         batch = self._submit(claim, built)
         progress.scored = lambda: _documents_scored(batch, len(built.readings))
@@ -103,14 +104,16 @@ class Runner:
             progress.drop()
         outputs = batch.done.result()
         scored = time.monotonic()
-        about, attempt = self.engine.info, claim.attempts + 1
+        ranked, unscored = rank(claim.work, built, outputs, self.profile)
         return Result(
-            results=rank(claim.work, built, outputs, self.profile),
+            results=ranked,
             usage=Usage(
                 total_tokens=sum(map(len, built.sequences)),
                 documents=len(built.readings),
             ),
-            provenance=provenance(self.profile, about, built.instruction, self.worker, attempt),
+            provenance=provenance(
+                self.profile, engine.info, built.instruction, self.worker, claim.attempts + 1
+            ),
             timings=Timings(
                 queued=claim.queued_for,
                 tokenize=tokenized - started,
@@ -118,7 +121,7 @@ class Runner:
                 total=claim.queued_for + scored - started,
             ),
             query_cleaned=built.query_cleaned,
-            warnings=built.warnings,
+            warnings=(*built.warnings, *unscored),
         )
 
     def _submit(self, claim: Claim, built: prompts.Prompts) -> Batch:

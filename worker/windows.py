@@ -19,12 +19,14 @@ FULL_WIDTH_TERMINATORS = frozenset("\u3002\uff01\uff1f")
 CLOSERS = frozenset("\"')]\u201d\u2019\u00bb\u300d\u300f\uff09")
 """Quotes and brackets that may follow a sentence's end."""
 
+MOST_CLOSERS = 4
 
-def divide(text: str, spans: Sequence[tuple[int, int]], room: int) -> list[Window]:
+
+def divide(text: str, spans: Sequence[tuple[int, int]], room: int, most: int = MOST) -> list[Window]:
     """Overlapping windows of at most `room` tokens that together cover `text`.
 
     They end after a sentence if one ends near enough, else at whitespace, else where they must. `spans` are
-    the tokens' places in `text`, in order. `room` is at least 1.
+    the tokens' places in `text`, in order. `room` is at least 1. Stops after `most` windows and one more.
     """
     if len(spans) <= room:
         return [Window(start=0, end=len(text))]
@@ -32,7 +34,7 @@ def divide(text: str, spans: Sequence[tuple[int, int]], room: int) -> list[Windo
     windows: list[Window] = []
     first = 0
     begin = 0
-    while len(spans) - first > room:
+    while len(spans) - first > room and len(windows) <= most:
         last = first + room
         while last > first + 1 and spans[last][0] < spans[last - 1][1]:
             last -= 1  # a character of several tokens stays whole
@@ -42,7 +44,7 @@ def divide(text: str, spans: Sequence[tuple[int, int]], room: int) -> list[Windo
         windows.append(Window(start=begin, end=end))
         after = bisect_left(starts, end, lo=first)
         from_token = max(first + 1, min(after, last) - room // OVERLAP)
-        begin = _first_boundary(text, max(spans[from_token - 1][1], begin + 1), end)
+        begin = min(_first_boundary(text, max(spans[from_token - 1][1], begin + 1), end), end)
         first = max(first + 1, bisect_left(starts, begin, lo=first))
         if first >= len(spans):
             break
@@ -74,7 +76,7 @@ def _ends_a_sentence(text: str, place: int) -> bool:
     if place >= len(text):
         return True
     before = place - 1
-    while before > 0 and text[before] in CLOSERS:
+    while before > max(0, place - MOST_CLOSERS) and text[before] in CLOSERS:
         before -= 1
     if text[place - 1] == "\n" or text[before] in FULL_WIDTH_TERMINATORS:
         return text[place] not in CLOSERS

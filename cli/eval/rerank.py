@@ -87,6 +87,8 @@ class Asker:
         key = hashlib.sha256(f"{self.evaluation} {question.id}".encode()).hexdigest()
         answer = await self._call("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": key})
         while True:
+            if answer.status_code in (413, 422) and _code(answer) != "unknown_model":
+                return Failed(question.id, _problem(answer))  # this query is the matter, not the rest
             if answer.is_error:
                 raise ApiProblem(f"query {question.id}: {_problem(answer)}")
             job = answer.json()
@@ -175,6 +177,13 @@ def _problem(answer: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError):
         detail = answer.text[:200]
     return f"the API answered {answer.status_code}: {detail}"
+
+
+def _code(answer: httpx.Response) -> str | None:
+    try:
+        return str(answer.json()["code"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _retry_after(answer: httpx.Response) -> float:

@@ -40,7 +40,7 @@ def scores(loaded: Loaded) -> list[float | None]:
     work = Work(query=QUERY, documents=tuple(Document(text=text) for text in DOCUMENTS))
     engine = loaded.engine
     built = prompts.build(work, loaded.profile, engine.tokenizer, engine.info.max_tokens)
-    ranked = rank(work, built, outputs(engine, built.sequences), loaded.profile)
+    ranked, _ = rank(work, built, outputs(engine, built.sequences), loaded.profile)
     return [entry.relevance_score for entry in sorted(ranked, key=lambda entry: entry.index)]
 
 

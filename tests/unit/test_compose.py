@@ -96,6 +96,22 @@ def parse(arguments: list[str]) -> None:
         context = command.make_context(name, rest, parent=context)
 
 
+WITHOUT_THE_WORKERS_LIBRARIES = """
+import sys
+for missing in ("ftfy", "selectolax", "torch", "vllm", "tokenizers", "transformers", "ir_measures"):
+    sys.modules[missing] = None
+import api.app, cli.doctor, cli.main, cli.up, worker.app
+"""
+
+
+def test_the_small_image_starts_without_the_workers_libraries() -> None:
+    """It runs the API, the callbacks worker and Flower."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_WORKERS_LIBRARIES], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_compose_file_follows_the_schema() -> None:
     schema = json.loads((npm.files(SCHEMA) / "schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft201909Validator(schema).validate(COMPOSE)

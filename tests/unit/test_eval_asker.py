@@ -116,8 +116,11 @@ def test_a_full_queue_is_waited_for_as_long_as_it_takes() -> None:
 
 
 def test_a_refusal_is_said_in_the_apis_own_words() -> None:
-    with pytest.raises(ApiProblem, match="query q: the API answered 422: problem 422"):
-        Service(problem(422)).run()
+    with pytest.raises(ApiProblem, match="query q: the API answered 401: problem 401"):
+        Service(problem(401)).run()
+    unknown = httpx.Response(422, json={"code": "unknown_model", "detail": "there is none"})
+    with pytest.raises(ApiProblem, match="query q: the API answered 422: there is none"):
+        Service(unknown).run()
     with pytest.raises(ApiProblem, match="query q: the API answered 404: not Podium"):
         Service(httpx.Response(404, text="not Podium")).run()
 
@@ -131,6 +134,8 @@ def test_a_refusal_is_said_in_the_apis_own_words() -> None:
         ),
         (httpx.Response(200, json={**JOB, "status": "cancelled"}), "cancelled"),
         (problem(404), "no longer kept"),
+        (problem(413), "the API answered 413"),
+        (problem(422), "the API answered 422"),
     ],
 )
 def test_a_job_without_a_result_is_a_failure_of_its_query(end: httpx.Response, reason: str) -> None:

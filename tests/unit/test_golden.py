@@ -1,6 +1,7 @@
 """The golden gate says which pair is wrong, what was expected and what was seen."""
 
 import pytest
+from pydantic import ValidationError
 
 from jobs.settings import load
 from worker import golden, profiles
@@ -41,6 +42,14 @@ def test_a_wrong_order_is_named_also_where_no_score_is_known() -> None:
 
 def test_a_pair_without_a_score_is_a_fault() -> None:
     assert any("seen none" in fault for fault in golden.compare(profile(CASE), [[0.9, None]]).faults)
+
+
+@pytest.mark.parametrize(
+    "change", [{"scores": [float("nan"), 0.1]}, {"scores": [0.1]}, {"documents": ["one"]}]
+)
+def test_golden_pairs_that_could_not_fail_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        GoldenCase.model_validate({**CASE.model_dump(), **change})
 
 
 def test_an_engine_is_checked_on_the_path_of_a_job() -> None:

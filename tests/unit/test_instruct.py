@@ -14,6 +14,7 @@ from jobs.errors import InvalidRequest
         ("[instruct] Find the rule\nannual leave", None, ("annual leave", "Find the rule")),
         ("[instruct] Find the rule\nannual\nleave", "field", ("annual\nleave", "field")),
         ("[instruct]\nannual leave", None, ("annual leave", None)),
+        ("[instruct]ions for set-up\nmore", None, ("[instruct]ions for set-up\nmore", None)),
         ("how does [instruct] work?", None, ("how does [instruct] work?", None)),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jobs.errors import InvalidRequest
 from jobs.model import CleanStep, Document, DocumentStatus, Overflow, RankedDocument, Work
 from jobs.settings import load
 from worker import profiles, prompts
@@ -57,13 +58,40 @@ def test_max_tokens_per_doc_is_of_the_document_alone(profile: ModelProfile) -> N
     (whole,) = read(profile, "one")
     (cut,) = read(profile, "one two three four five", max_tokens_per_doc=3)
     assert cut.status is DocumentStatus.TRUNCATED
-    assert abs(cut.tokens - (whole.tokens + 2)) <= 1, "the fake tokenizer makes one token of no text"
+    assert cut.tokens == whole.tokens + 2
+    assert read(profile, "one two three", max_tokens_per_doc=3)[0].status is DocumentStatus.OK
 
 
 def test_a_document_of_thousands_of_windows_is_refused() -> None:
     (reading,) = read(MINILM, LONG * 20, overflow=Overflow.CHUNK, max_tokens_per_doc=2)
     assert reading.unread is not None
-    assert "at most 1,000 are read" in reading.unread.message
+    assert "needs more than 1,000 windows of 2 tokens" in reading.unread.message
+
+
+def test_the_windows_of_one_job_have_a_budget_of_tokens_so_that_one_job_can_not_fill_a_worker() -> None:
+    query = "word " * 60
+    texts = tuple(Document(text=LONG) for _ in range(4))
+    work = Work(query=query, documents=texts, overflow=Overflow.CHUNK, max_tokens_per_doc=20)
+    readings = prompts.build(work, QWEN, WordTokenizer(), 500, window_budget=5_000).readings
+    assert [reading.unread is None for reading in readings] == [True, True, False, False]
+    assert sum(reading.tokens for reading in readings) <= 5_000
+    assert readings[2].unread is not None
+    assert "left to the windows of this job" in readings[2].unread.message
+
+
+@pytest.mark.parametrize(("query", "steps"), [("\x00\x01", ()), ("<br>", tuple(CleanStep))])
+def test_a_query_without_text_is_an_error(query: str, steps: tuple[CleanStep, ...]) -> None:
+    work = Work(query=query, documents=(Document(text="d"),), clean=steps)
+    with pytest.raises(InvalidRequest, match="the query has no text"):
+        prompts.build(work, MINILM, WordTokenizer(), 100)
+
+
+def test_a_document_without_a_score_is_told_also_where_top_n_leaves_it_out() -> None:
+    work = Work(query="q", documents=(Document(text="\x00"), Document(text="fine")), top_n=1)
+    built = prompts.build(work, BGE, WordTokenizer(), 200)
+    ranked, warnings = rank(work, built, [[1.0]], BGE)
+    assert [entry.index for entry in ranked] == [1]
+    assert warnings == ("1 of 2 documents have no score: 0",)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "\t \r\n", "\u200b", "a\x00"])
@@ -103,7 +131,7 @@ def ranked_windows(*outputs: Output) -> tuple[RankedDocument, ...]:
     """A document in two windows and a short one, with the outputs that an engine gave for the three."""
     work = Work(query="q", documents=(Document(text=LONG), Document(text="short")), overflow=Overflow.CHUNK)
     built = prompts.build(work, BGE, WordTokenizer(), 200)
-    return rank(work, built, outputs, BGE)
+    return rank(work, built, outputs, BGE)[0]
 
 
 def test_the_best_window_is_the_documents_score() -> None:

@@ -1,12 +1,18 @@
 """Windows of a long document: together they cover it, each fits, they overlap, and end where a text does."""
 
 import re
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.windows import divide
+from jobs.settings import load
+from worker import profiles
+from worker.engines.vllm import FastTokenizer
+from worker.windows import MOST, divide
 
 PROSE = " ".join(f"This is sentence number {n}, which says little." for n in range(60))
 
@@ -27,7 +33,18 @@ def characters(text: str) -> list[tuple[int, int]]:
     return [(n, n + 1) for n, char in enumerate(text) for _ in range(1 if char.isascii() else 3)]
 
 
-@given(texts, st.integers(1, 30), st.sampled_from([words, characters]))
+@cache
+def minilm() -> FastTokenizer:
+    profile = profiles.load("minilm", load({}).models_dir)
+    return FastTokenizer(Path(profile.locate(None)))
+
+
+def word_pieces(text: str) -> list[tuple[int, int]]:
+    """A real tokenizer's: a sentence's end may lie inside a token, and control characters in none."""
+    return minilm().spans(text)
+
+
+@given(texts, st.integers(1, 30), st.sampled_from([words, characters, word_pieces]))
 def test_windows_cover_the_text_in_order_and_fit(text: str, room: int, tokens: object) -> None:
     assert callable(tokens)
     spans = tokens(text)
@@ -67,6 +84,14 @@ def test_chinese_sentences_need_no_space() -> None:
     text = "北京是中国的首都。上海是一座大城市。" * 20
     for window in divide(text, characters(text), 300):
         assert text[window.start : window.end].endswith("。")
+
+
+@pytest.mark.parametrize("text", [")" * 1_000_000, "x" * 1_000_000, ". " * 500_000, "\n" * 1_000_000])
+def test_a_hostile_megabyte_is_divided_before_the_time_limit(text: str) -> None:
+    spans = [(n, n + 1) for n in range(len(text))]
+    windows = divide(text, spans, 1_200)
+    assert windows[-1].end == len(text)
+    assert len(divide(text, spans, 1)) == MOST + 2, "it stops: so many are not read"
 
 
 def test_what_fits_is_one_window() -> None:

@@ -17,6 +17,9 @@ from jobs.settings import EngineSettings
 from worker.engines.base import EngineInfo, Output, Prompt
 from worker.profiles import ModelProfile
 
+HASHED = frozenset({".safetensors", ".bin", ".pt", ".json", ".txt", ".model"})
+"""Files of a checkpoint that may change its scores."""
+
 
 class FastTokenizer:
     """The model's own `tokenizer.json`, with truncation and padding off: cutting is `prompts`' business."""
@@ -25,6 +28,10 @@ class FastTokenizer:
         from tokenizers import Tokenizer
 
         path = str(folder / "tokenizer.json")
+        if not Path(path).is_file():
+            raise ConfigurationError(
+                f"{folder.name} has no tokenizer.json: save the tokenizer in its fast form beside the weights"
+            )
         self._text, self._control = Tokenizer.from_file(path), Tokenizer.from_file(path)
         for tokenizer in (self._text, self._control):
             tokenizer.no_truncation()
@@ -98,9 +105,10 @@ class VllmEngine:
             arguments["distributed_executor_backend"] = "uni"
         if profile.max_tokens is not None:
             arguments["max_model_len"] = max_tokens
-        if profile.source.revision is not None and settings.model_path is None:
-            arguments["revision"] = profile.source.revision
-        if profile.hf_overrides and checkpoint.get("architectures") != profile.hf_overrides["architectures"]:
+        if profile.source.hub is not None and settings.model_path is None:
+            arguments["revision"] = folder.name  # the commit whose tokenizer is here
+        wanted = profile.hf_overrides.get("architectures")
+        if profile.hf_overrides and (wanted is None or checkpoint.get("architectures") != wanted):
             arguments["hf_overrides"] = profile.hf_overrides  # else it is a converted one, loaded as it is
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._engine.get_supported_tasks()  # asked for and kept now; else the first sequence waits for it
@@ -221,7 +229,8 @@ def _revision(profile: ModelProfile, settings: EngineSettings, folder: Path) -> 
         (distribution, *_) = packages_distributions()[profile.source.package]
         return version(distribution)
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json", folder / "tokenizer.json"]):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in HASHED and path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()[:12]}"
