@@ -23,6 +23,11 @@ def queue_name(model: str, lane: Lane) -> str:
     return f"score.{model}.{lane.value}"
 
 
+def lane_of(queue: str) -> Lane | None:
+    """The lane of a queue of jobs; None for another."""
+    return next((lane for lane in Lane if queue.endswith(f".{lane.value}")), None)
+
+
 def make_app(settings: Settings) -> Celery:
     """The Celery app of a process. It connects when first used."""
     app = Celery("podium", broker=settings.redis_url, set_as_current=False)

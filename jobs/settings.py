@@ -79,7 +79,8 @@ class Jobs(Section):
 
 
 class Worker(Section):
-    threads: int = Field(64, gt=0, description="jobs in hand at once; each waits on its pairs")
+    threads: int = Field(80, gt=1, description="jobs in hand at once; each waits on its pairs")
+    bulk_threads: int = Field(64, gt=0, description="those of them that bulk jobs may take at most")
     drain: Seconds = timedelta(seconds=10)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import celery.worker.state
@@ -28,6 +29,7 @@ from worker.delivery import Delivery
 from worker.egress import Egress
 from worker.engines.base import Engine
 from worker.heartbeat import Heartbeat
+from worker.lanes import InteractiveFirst
 from worker.leases import Leases
 from worker.profiles import ModelProfile
 from worker.provenance import provenance
@@ -42,6 +44,9 @@ ENGINE_DIED = 70
 
 FAKE = "fake"
 """The name of the engine without a model."""
+
+FETCH_WAITS = 0.1
+"""Seconds."""
 
 FAKE_ENGINE_DIES = signal.SIGRTMIN
 """Sent to a worker with the fake engine: the engine dies. Celery uses both SIGUSR1 and SIGUSR2."""
@@ -72,6 +77,9 @@ def score(settings: Settings) -> int:
         register_score(app, runner.run)
         _drain_on_sigterm(settings.worker.drain.total_seconds(), coalescer.hand_back)
         queues = [queue_name(profile.name, lane) for lane in Lane]
+        order = partial(InteractiveFirst, min(settings.worker.bulk_threads, settings.worker.threads - 1))
+        # A fetch for interactive jobs alone ends soon, so that bulk ones find a place that was freed.
+        app.conf.broker_transport_options |= {"queue_order_strategy": order, "polling_interval": FETCH_WAITS}
         return _serve(app, Heartbeat(store, name, about), queues, settings.worker.threads)
 
 

@@ -113,6 +113,13 @@ def test_the_doctor_finds_the_golden_pairs_right_in_a_running_service(service: S
     assert "5 golden pairs are right, within" in done.stdout
 
 
+def test_the_doctor_says_that_nobody_serves_a_model(service: Service) -> None:
+    command = [sys.executable, "-m", "cli", "doctor", "--model", "bge-reranker-v2-m3", "--url", service.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "no live worker serves bge-reranker-v2-m3: start one with" in done.stderr
+
+
 def test_flower_lists_each_job_as_one_task_whose_uuid_is_the_jobs_id(service: Service) -> None:
     word = "heliotrope"
     ids = {service.submit(query=f"{word} {n}", documents=[f"{word} one", "two"]) for n in range(3)}
