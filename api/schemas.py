@@ -183,7 +183,7 @@ class JobOut(Wire):
     usage: Usage | None = None
     provenance: Provenance | None = None
     timings: Timings | None = None
-    query_cleaned: tuple[CleanStep, ...] = ()
+    query_cleaned: tuple[CleanStep, ...] | None = None
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
     urls: Urls
@@ -215,7 +215,7 @@ def job_out(job: Job, position: int | None, url: str) -> JobOut:
         usage=result.usage if result else None,
         provenance=result.provenance if result else None,
         timings=result.timings if result else None,
-        query_cleaned=result.query_cleaned if result else (),
+        query_cleaned=result.query_cleaned if result else None,
         warnings=result.warnings if result else (),
         error=job.error,
         urls=Urls(self=url),

@@ -122,7 +122,9 @@ class RankedDocument(Value):
     tokens: int = Field(0, description="that the engine has read for it, in all windows")
     window: Window | None = Field(None, description="the best window of a chunked document")
     windows: int | None = Field(None, description="how many windows it was read in")
-    cleaned: tuple[CleanStep, ...] = Field((), description="what `clean` has changed in it")
+    cleaned: tuple[CleanStep, ...] | None = Field(
+        None, description="what `clean` has changed in it; null: the job did not ask for it"
+    )
     id: str | None = None
     document: Document | None = None
 
@@ -165,7 +167,7 @@ class Result(Value):
     usage: Usage
     provenance: Provenance
     timings: Timings
-    query_cleaned: tuple[CleanStep, ...] = ()
+    query_cleaned: tuple[CleanStep, ...] | None = None
     warnings: tuple[str, ...] = ()
 
 

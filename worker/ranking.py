@@ -25,9 +25,9 @@ def rank(
     rest = iter(outputs)
     query = next(rest) if built.query is not None and outputs else None
     ranked = []
-    for index, (document, reading) in enumerate(zip(work.documents, built.readings, strict=True)):
+    for index, reading in enumerate(built.readings):
         scores = [profile.relevance(query, output) for output in islice(rest, len(reading.prompts))]
-        ranked.append(_entry(index, document, reading, scores, keep=work.return_documents))
+        ranked.append(_entry(index, work, reading, scores))
     ranked.sort(key=lambda r: -math.inf if r.relevance_score is None else r.relevance_score, reverse=True)
     failed = [entry.index for entry in ranked if entry.relevance_score is None]
     named = ", ".join(map(str, failed[:20])) + (", …" if len(failed) > 20 else "")
@@ -35,10 +35,10 @@ def rank(
     return tuple(ranked[: work.top_n]), warnings
 
 
-def _entry(
-    index: int, document: Document, reading: Reading, scores: Sequence[float], *, keep: bool
-) -> RankedDocument:
-    """One document. `keep`: with its text, as it was read."""
+def _entry(index: int, work: Work, reading: Reading, scores: Sequence[float]) -> RankedDocument:
+    """One document; where it is wanted with its text, as that was read."""
+    document = work.documents[index]
+    kept = Document(text=reading.text, metadata=document.metadata) if work.return_documents else None
     unread = reading.unread
     if unread is None and not all(map(math.isfinite, scores)):
         unread = Failure(code=ScoringFailed.code, message="the engine's output for it is not a number")
@@ -52,7 +52,7 @@ def _entry(
         tokens=reading.tokens,
         window=reading.windows[best] if reading.windows and best is not None else None,
         windows=len(reading.windows) or None,
-        cleaned=reading.cleaned,
+        cleaned=reading.cleaned if work.clean else None,
         id=document.id,
-        document=Document(text=reading.text, metadata=document.metadata) if keep else None,
+        document=kept,
     )

@@ -120,7 +120,7 @@ class Runner:
                 engine=scored - tokenized,
                 total=claim.queued_for + scored - started,
             ),
-            query_cleaned=built.query_cleaned,
+            query_cleaned=built.query_cleaned if claim.work.clean else None,
             warnings=(*built.warnings, *unscored),
         )
 

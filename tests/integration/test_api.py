@@ -241,7 +241,8 @@ def test_clean_is_off_by_default_and_takes_all_steps_or_a_list(client: TestClien
         found[str(asked)] = {entry["index"]: entry for entry in results}
     assert found["None"] == found["False"]
     assert found["None"][0]["document"]["text"] == documents[0]
-    assert found["None"][0]["cleaned"] == []
+    assert "cleaned" not in found["None"][0]
+    assert found["True"][1]["cleaned"] == ["control"]
     assert found["True"][0]["document"]["text"] == "blue sky"
     assert found["True"][0]["cleaned"] == ["html", "nfkc"]
     assert found["True"][1]["document"]["text"] == "ab"
