@@ -98,6 +98,7 @@ class VllmEngine:
             "enforce_eager": settings.eager,
             "max_num_batched_tokens": at_once,
             "gpu_memory_utilization": settings.memory_share,
+            "scheduling_policy": "priority",
             "enable_prefix_caching": settings.prefix_caching and causal,
             "disable_log_stats": False,
         }
@@ -152,11 +153,12 @@ class VllmEngine:
     def alive(self) -> bool:
         return not self._ended.is_set()
 
-    def add(self, request_id: str, prompt: Prompt) -> None:
+    def add(self, request_id: str, prompt: Prompt, *, urgent: bool = False) -> None:
         params = self._params.clone()
         if prompt.second_from is not None:
             params.extra_kwargs = {"compressed_token_type_ids": prompt.second_from}
-        self._engine.add_request(request_id, {"prompt_token_ids": list(prompt.ids)}, params)
+        tokens = {"prompt_token_ids": list(prompt.ids)}
+        self._engine.add_request(request_id, tokens, params, priority=0 if urgent else 1)
 
     def step(self) -> list[tuple[str, Output]]:
         return [
