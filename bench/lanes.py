@@ -1,12 +1,13 @@
 """What a bulk backlog costs who waits: `.venv/bin/python -m bench.lanes`. Takes about two minutes.
 
-Starts a service of its own. An interactive job of 10 documents is sent once a second, first at idle, then while
-bulk jobs of 200 documents wait. Prints JSON: p50 and p95 of both in ms, their ratio, and the bulk documents
-that were scored for each second meanwhile. Settings are the environment's: compare two runs of one machine.
+Starts a service of its own. An interactive job of 10 documents is sent once a second, first at idle, then
+while bulk jobs of 200 documents wait. Prints JSON: p50 and p95 of both in ms, their ratio, and the bulk
+documents that were scored for each second meanwhile. Settings are the environment's: compare two runs.
 """
 
 import argparse
 import json
+import os
 import random
 import statistics
 import tempfile
