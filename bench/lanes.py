@@ -90,9 +90,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=60, help="bulk jobs that wait")
     asked = parser.parse_args()
+    ours = {name: value for name, value in os.environ.items() if name.startswith("PODIUM_")}
     with (
         tempfile.TemporaryDirectory() as folder,
-        podium_up(Path(folder), "--no-page", "--no-flower") as service,
+        podium_up(Path(folder), "--no-page", "--no-flower", **ours) as service,
     ):
         print(json.dumps(measure(service, asked.samples, asked.jobs)))
 
