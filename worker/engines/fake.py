@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from worker.engines.base import EngineInfo, Output, Prompt
 
 DIMENSIONS = 512
+STEP_TOKENS = 8_192
 MURDER = "podium:kill-the-engine"
 """A document with this text makes the fake engine die in its step."""
 
@@ -48,7 +49,7 @@ class FakeEngine:
         self,
         *,
         max_tokens: int = 8_192,
-        step_tokens: int = 8_192,
+        step_tokens: int = STEP_TOKENS,
         step_seconds: float = 0.0,
         token_seconds: float = 0.0,
     ) -> None:

@@ -17,6 +17,9 @@ from jobs.settings import EngineSettings
 from worker.engines.base import EngineInfo, Output, Prompt
 from worker.profiles import ModelProfile
 
+CPU_STEP, GPU_STEP = 1_024, 8_192
+"""Tokens of one step: enough to be busy with, and soon over, since what is urgent waits for its end."""
+
 HASHED = frozenset({".safetensors", ".bin", ".pt", ".json", ".txt", ".model"})
 """Files of a checkpoint that may change its scores."""
 
@@ -90,7 +93,8 @@ class VllmEngine:
                 f"{profile.name} has batch_invariant, a mode of vLLM's GPU kernels: there is no GPU"
             )
         causal = profile.template is not None  # a causal model may read a long prompt in several steps
-        at_once = settings.step_tokens if causal else max(settings.step_tokens, max_tokens)
+        step_tokens = settings.step_tokens or (CPU_STEP if on_cpu else GPU_STEP)
+        at_once = step_tokens if causal else max(step_tokens, max_tokens)
         arguments: dict[str, Any] = {
             "model": model,
             "runner": "pooling",
