@@ -64,7 +64,9 @@ def measure(engine: Engine, profile: ModelProfile, count: int = DOCUMENTS) -> li
     """The noise of a full batch, of the same backwards, and shuffled among as many pairs of another query."""
     ours = _Job(engine, profile, "Who keeps the old lighthouse?", texts(1, count))
     others = _Job(engine, profile, "How is bread baked?", texts(2, count))
-    scores, ranks = ours.scores_and_ranks([_outputs(engine, [prompt])[0] for prompt in ours.built.sequences])
+    scores, ranks = ours.scores_and_ranks(
+        [_outputs(engine, [prompt])[0][0] for prompt in ours.built.sequences]
+    )
     count = len(ours.built.sequences)
     mixed = [*ours.built.sequences, *others.built.sequences]
     arms = {"full batch": list(range(count)), "full batch, backwards": list(range(count))[::-1]}
@@ -74,9 +76,8 @@ def measure(engine: Engine, profile: ModelProfile, count: int = DOCUMENTS) -> li
         arms[f"among strangers, order {seed + 1}"] = order
     noises = []
     for arm, order in arms.items():
-        before = engine.statistics()["steps"]
-        found = dict(zip(order, _outputs(engine, [mixed[place] for place in order]), strict=True))
-        steps = engine.statistics()["steps"] - before
+        outputs, steps = _outputs(engine, [mixed[place] for place in order])
+        found = dict(zip(order, outputs, strict=True))
         theirs, their_ranks = ours.scores_and_ranks([found[place] for place in range(count)])
         noises.append(
             Noise(
@@ -104,13 +105,17 @@ class _Job:
         return [scores[index] for index in sorted(scores)], [entry.index for entry in ranked]
 
 
-def _outputs(engine: Engine, sequences: Sequence[Prompt]) -> list[Output]:
+def _outputs(engine: Engine, sequences: Sequence[Prompt]) -> tuple[list[Output], int]:
+    """The outputs, and in how many steps they came."""
     for number, prompt in enumerate(sequences):
         engine.add(str(number), prompt)
     found: dict[str, Output] = {}
+    steps = 0
     while len(found) < len(sequences):
-        found.update(engine.step())
-    return [found[str(number)] for number in range(len(sequences))]
+        finished = engine.step()
+        found.update(finished)
+        steps += bool(finished)
+    return [found[str(number)] for number in range(len(sequences))], steps
 
 
 def rows(name: str, dtype: str, checkpoint: Path | None) -> list[str]:

@@ -38,7 +38,7 @@ def arm(name: str) -> dict[str, float]:
     profile = profiles.load("minilm", settings.models_dir)
     started = time.monotonic()
     if name == "async":
-        return _async(profile.locate(None), settings.engine.step_tokens, started)
+        return _async(profile.locate(None), settings.engine.step_tokens or 8_192, started)
     from worker.engines.base import Prompt
     from worker.engines.vllm import VllmEngine
 

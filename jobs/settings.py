@@ -93,7 +93,11 @@ class EngineSettings(Section):
     memory_share: float = Field(0.1, gt=0, le=1, description="share of the device's memory")
     prefix_caching: bool = Field(True, description="compute what prompts begin with in common only once")
     window_tokens: int = Field(32_768, gt=0, description="tokens handed to the engine and not yet scored")
-    step_tokens: int = Field(8_192, gt=0, description="tokens that one engine step takes at most")
+    step_tokens: int | None = Field(
+        None,
+        gt=0,
+        description="tokens that one engine step takes at most; default: 1,024 on a CPU, else 8,192",
+    )
     fake_step: float = Field(0.0, ge=0, description="fake engine: seconds a step takes")
     fake_token: float = Field(0.0, ge=0, description="fake engine: seconds a token takes")
 

@@ -109,10 +109,10 @@ def callbacks(settings: Settings) -> int:
 def start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     """The engine of `settings` with the model of `profile`. Raises `ConfigurationError`."""
     if settings.engine.kind == FAKE:
-        from worker.engines.fake import FakeEngine
+        from worker.engines.fake import STEP_TOKENS, FakeEngine
 
         engine = FakeEngine(
-            step_tokens=settings.engine.step_tokens,
+            step_tokens=settings.engine.step_tokens or STEP_TOKENS,
             step_seconds=settings.engine.fake_step,
             token_seconds=settings.engine.fake_token,
         )

@@ -199,15 +199,15 @@ class Coalescer:
                     key = str(self._numbers)
                     self._inside[key] = (batch, index)
                     self._tokens_inside += len(batch.sequences[index])
-                    entering.append((key, batch.sequences[index]))
+                    entering.append((key, batch.sequences[index], batch.lane is Lane.INTERACTIVE))
                 batch.next += count
             self._waiting = [batch for batch in self._waiting if batch.next < len(batch.sequences)]
         if gone:
             self._engine.abort(gone)
         for enter in first:
             enter()
-        for key, prompt in entering:
-            self._engine.add(key, prompt)
+        for key, prompt, urgent in entering:
+            self._engine.add(key, prompt, urgent=urgent)
         return True
 
     def _collect(self, finished: Sequence[tuple[str, Output]]) -> None:

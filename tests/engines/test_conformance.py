@@ -57,6 +57,20 @@ def test_what_is_added_between_two_steps_goes_along(engine: Engine) -> None:
     assert run(engine, set(keys) - first).keys() == set(keys) - first
 
 
+def test_what_is_urgent_overtakes_what_waits_inside(engine: Engine) -> None:
+    many = [Prompt(list(prompt.ids) * 20) for prompt in sequences(engine, 200)]
+    keys, (urgent,) = ids(len(many)), ids(1)
+    for key, prompt in zip(keys, many, strict=True):
+        engine.add(key, prompt)
+    engine.add(urgent, sequences(engine, 1)[0], urgent=True)
+    before: set[str] = set()
+    while urgent not in before:
+        before |= {key for key, _ in engine.step()}
+    rest = set(keys) - before
+    assert len(rest) > len(keys) / 2
+    assert run(engine, rest).keys() == rest
+
+
 def test_what_is_aborted_never_comes_out_and_the_rest_does(engine: Engine) -> None:
     keys = ids(4)
     for key, prompt in zip(keys, sequences(engine, 4), strict=True):

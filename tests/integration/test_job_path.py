@@ -136,9 +136,9 @@ def test_the_engine_is_given_a_suspect_only_after_that_is_noted(
     engine = runner.engine
     add = engine.add
 
-    def watched(request_id: str, prompt: Prompt) -> None:
+    def watched(request_id: str, prompt: Prompt, *, urgent: bool = False) -> None:
         noted.append(redis.hget("podium:job:job-1", "inside"))
-        add(request_id, prompt)
+        add(request_id, prompt, urgent=urgent)
 
     engine.add = watched  # type: ignore[method-assign]
     store.create(new_job())

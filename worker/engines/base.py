@@ -72,8 +72,8 @@ class Engine(Protocol):
         """False once the engine has ended, also while nobody steps it. True says nothing for sure."""
         ...
 
-    def add(self, request_id: str, prompt: Prompt) -> None:
-        """Hands over one sequence of at most `info.max_tokens` ids."""
+    def add(self, request_id: str, prompt: Prompt, *, urgent: bool = False) -> None:
+        """Hands over one sequence of at most `info.max_tokens` ids. `urgent` ones are computed first."""
         ...
 
     def step(self) -> list[tuple[str, Output]]:

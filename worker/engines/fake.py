@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from worker.engines.base import EngineInfo, Output, Prompt
 
 DIMENSIONS = 512
+STEP_TOKENS = 8_192
 MURDER = "podium:kill-the-engine"
 """A document with this text makes the fake engine die in its step."""
 
@@ -48,12 +49,13 @@ class FakeEngine:
         self,
         *,
         max_tokens: int = 8_192,
-        step_tokens: int = 8_192,
+        step_tokens: int = STEP_TOKENS,
         step_seconds: float = 0.0,
         token_seconds: float = 0.0,
     ) -> None:
         self.info = EngineInfo("fake", "1", "float32", max_tokens, source="none", revision="none")
         self.tokenizer = WordTokenizer()
+        self._urgent: dict[str, Sequence[int]] = {}
         self._waiting: dict[str, Sequence[int]] = {}
         self._step_tokens = step_tokens
         self._step_seconds = step_seconds
@@ -66,20 +68,20 @@ class FakeEngine:
     def alive(self) -> bool:
         return not self._told_to_die.is_set()
 
-    def add(self, request_id: str, prompt: Prompt) -> None:
-        self._waiting[request_id] = prompt.ids
+    def add(self, request_id: str, prompt: Prompt, *, urgent: bool = False) -> None:
+        (self._urgent if urgent else self._waiting)[request_id] = prompt.ids
 
     def step(self) -> list[tuple[str, Output]]:
         batch: list[tuple[str, Output]] = []
         tokens = 0
-        for request_id, sequence in list(self._waiting.items()):
+        for request_id, sequence in [*self._urgent.items(), *self._waiting.items()]:
             if batch and tokens + len(sequence) > self._step_tokens:
                 break
             if word_id(MURDER) in sequence or self._told_to_die.is_set():
                 raise RuntimeError("the fake engine was told to die")
             tokens += len(sequence)
             batch.append((request_id, _bag_of_words(sequence)))
-            del self._waiting[request_id]
+            self.abort([request_id])
         time.sleep(self._step_seconds + tokens * self._token_seconds)
         self._steps += 1
         self._tokens += tokens
@@ -91,12 +93,14 @@ class FakeEngine:
 
     def abort(self, request_ids: Sequence[str]) -> None:
         for request_id in request_ids:
+            self._urgent.pop(request_id, None)
             self._waiting.pop(request_id, None)
 
     def statistics(self) -> dict[str, float]:
         return {"steps": self._steps, "tokens": self._tokens}
 
     def close(self) -> None:
+        self._urgent.clear()
         self._waiting.clear()
 
 

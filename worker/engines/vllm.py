@@ -17,6 +17,9 @@ from jobs.settings import EngineSettings
 from worker.engines.base import EngineInfo, Output, Prompt
 from worker.profiles import ModelProfile
 
+CPU_STEP, GPU_STEP = 1_024, 8_192
+"""Tokens of one step: enough to be busy with, and soon over, since what is urgent waits for its end."""
+
 HASHED = frozenset({".safetensors", ".bin", ".pt", ".json", ".txt", ".model"})
 """Files of a checkpoint that may change its scores."""
 
@@ -90,7 +93,8 @@ class VllmEngine:
                 f"{profile.name} has batch_invariant, a mode of vLLM's GPU kernels: there is no GPU"
             )
         causal = profile.template is not None  # a causal model may read a long prompt in several steps
-        at_once = settings.step_tokens if causal else max(settings.step_tokens, max_tokens)
+        step_tokens = settings.step_tokens or (CPU_STEP if on_cpu else GPU_STEP)
+        at_once = step_tokens if causal else max(step_tokens, max_tokens)
         arguments: dict[str, Any] = {
             "model": model,
             "runner": "pooling",
@@ -98,6 +102,7 @@ class VllmEngine:
             "enforce_eager": settings.eager,
             "max_num_batched_tokens": at_once,
             "gpu_memory_utilization": settings.memory_share,
+            "scheduling_policy": "priority",
             "enable_prefix_caching": settings.prefix_caching and causal,
             "disable_log_stats": False,
         }
@@ -152,11 +157,12 @@ class VllmEngine:
     def alive(self) -> bool:
         return not self._ended.is_set()
 
-    def add(self, request_id: str, prompt: Prompt) -> None:
+    def add(self, request_id: str, prompt: Prompt, *, urgent: bool = False) -> None:
         params = self._params.clone()
         if prompt.second_from is not None:
             params.extra_kwargs = {"compressed_token_type_ids": prompt.second_from}
-        self._engine.add_request(request_id, {"prompt_token_ids": list(prompt.ids)}, params)
+        tokens = {"prompt_token_ids": list(prompt.ids)}
+        self._engine.add_request(request_id, tokens, params, priority=0 if urgent else 1)
 
     def step(self) -> list[tuple[str, Output]]:
         return [
