@@ -58,7 +58,7 @@ def test_what_is_added_between_two_steps_goes_along(engine: Engine) -> None:
 
 
 def test_what_is_urgent_overtakes_what_waits_inside(engine: Engine) -> None:
-    many = [Prompt(list(prompt.ids) * 20) for prompt in sequences(engine, 200)]
+    many = [Prompt((list(prompt.ids) * 20)[:200]) for prompt in sequences(engine, 200)]
     keys, (urgent,) = ids(len(many)), ids(1)
     for key, prompt in zip(keys, many, strict=True):
         engine.add(key, prompt)
