@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.words import WORDS
 from jobs.model import Document, Work
 from jobs.settings import EngineSettings, load
 from worker import profiles, prompts
@@ -25,19 +26,6 @@ from worker.engines.base import Engine, Output, Prompt
 from worker.profiles import ModelProfile
 from worker.ranking import rank
 
-WORDS = (
-    "lighthouse",
-    "ship",
-    "coast",
-    "night",
-    "bread",
-    "glacier",
-    "orchestra",
-    "river",
-    "stone",
-    "lamp",
-    "old",
-)
 DOCUMENTS = 150
 SHUFFLES = 5
 

@@ -16,21 +16,8 @@ from pathlib import Path
 
 import httpx
 
+from bench.words import WORDS
 from tests.support.podium_up import Service, podium_up
-
-WORDS = (
-    "lighthouse",
-    "ship",
-    "coast",
-    "night",
-    "bread",
-    "glacier",
-    "orchestra",
-    "river",
-    "stone",
-    "lamp",
-    "old",
-)
 
 
 def documents(seed: int, count: int, words: int = 60) -> list[str]:

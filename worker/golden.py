@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.errors import ConfigurationError
-from jobs.model import Document, RankedDocument, Work
+from jobs.model import Document, Work
 from worker import prompts
 from worker.engines.base import Engine, Output, Prompt
 from worker.profiles import GoldenCase, ModelProfile
@@ -46,21 +46,20 @@ def check(engine: Engine, profile: ModelProfile) -> Verdict:
     return verdict
 
 
-def work_of(case: GoldenCase) -> Work:
-    documents = tuple(Document(text=text) for text in case.documents)
-    return Work(query=case.query, documents=documents, instruction=case.instruction)
-
-
 def compare(profile: ModelProfile, found: Sequence[Sequence[float | None]]) -> Verdict:
     """`found` has the scores of each case, in the order of its documents."""
     faults: list[str] = []
     differences: list[float] = []
     for case, scores in zip(profile.golden.cases, found, strict=True):
         about = f"query {_short(case.query)}"
-        for text, score in zip(case.documents, scores, strict=True):
-            if score is None:
-                faults.append(f"{about}, document {_short(text)}: expected a score, seen none")
-        usable = [-1.0 if score is None else score for score in scores]
+        usable = [score for score in scores if score is not None]
+        if len(usable) < len(case.documents):
+            faults += [
+                f"{about}, document {_short(text)}: expected a score, seen none"
+                for text, score in zip(case.documents, scores, strict=True)
+                if score is None
+            ]
+            continue
         for place, (text, score) in enumerate(zip(case.documents[1:], usable[1:], strict=True)):
             better, above = case.documents[place], usable[place]
             if above <= score:
@@ -82,14 +81,10 @@ def compare(profile: ModelProfile, found: Sequence[Sequence[float | None]]) -> V
 
 
 def _score(engine: Engine, profile: ModelProfile, case: GoldenCase) -> list[float | None]:
-    work = work_of(case)
+    documents = tuple(Document(text=text) for text in case.documents)
+    work = Work(query=case.query, documents=documents, instruction=case.instruction)
     built = prompts.build(work, profile, engine.tokenizer, engine.info.max_tokens)
     ranked, _ = rank(work, built, _outputs(engine, built.sequences), profile)
-    return in_order(ranked)
-
-
-def in_order(ranked: Sequence[RankedDocument]) -> list[float | None]:
-    """The scores in the order of the documents."""
     return [entry.relevance_score for entry in sorted(ranked, key=lambda entry: entry.index)]
 
 

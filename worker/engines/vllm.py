@@ -85,7 +85,9 @@ class VllmEngine:
         folder = _folder(model, None if settings.model_path else profile.source.revision)
         self.tokenizer = FastTokenizer(folder)
         _check_tokens(profile, self.tokenizer)
-        checkpoint = _checkpoint(model, profile)
+        on_hub = profile.source.hub is not None and settings.model_path is None
+        revision = folder.name if on_hub else None  # the commit whose tokenizer is here, for all the rest
+        checkpoint = _checkpoint(model, revision)
         max_tokens = min(checkpoint.get("max_position_embeddings", 10**9), profile.max_tokens or 10**9)
         on_cpu = not torch.cuda.is_available()
         if on_cpu and profile.batch_invariant:
@@ -110,8 +112,8 @@ class VllmEngine:
             arguments["distributed_executor_backend"] = "uni"
         if profile.max_tokens is not None:
             arguments["max_model_len"] = max_tokens
-        if profile.source.hub is not None and settings.model_path is None:
-            arguments["revision"] = folder.name  # the commit whose tokenizer is here
+        if revision is not None:
+            arguments["revision"] = revision
         wanted = profile.hf_overrides.get("architectures")
         if profile.hf_overrides and (wanted is None or checkpoint.get("architectures") != wanted):
             arguments["hf_overrides"] = profile.hf_overrides  # else it is a converted one, loaded as it is
@@ -130,7 +132,7 @@ class VllmEngine:
             dtype=str(config.dtype).removeprefix("torch."),
             max_tokens=int(config.max_model_len),
             source=f"folder {folder.name}" if settings.model_path else profile.origin,
-            revision=_revision(profile, settings, folder),
+            revision=revision or _revision(profile, settings, folder),
             batch_invariant=profile.batch_invariant,
         )
 
@@ -218,19 +220,17 @@ def _check_tokens(profile: ModelProfile, tokenizer: FastTokenizer) -> None:
             )
 
 
-def _checkpoint(model: str, profile: ModelProfile) -> dict[str, Any]:
+def _checkpoint(model: str, revision: str | None) -> dict[str, Any]:
     """The checkpoint's own config.json."""
     from transformers import PretrainedConfig
 
     found: dict[str, Any]
-    found, _ = PretrainedConfig.get_config_dict(model, revision=profile.source.revision)
+    found, _ = PretrainedConfig.get_config_dict(model, revision=revision)
     return found
 
 
 def _revision(profile: ModelProfile, settings: EngineSettings, folder: Path) -> str:
-    """A commit of the hub's, a package's version, or a hash of the folder's files that make the scores."""
-    if settings.model_path is None and profile.source.hub is not None:
-        return folder.name
+    """Of a model that is not a hub's: a package's version, or a hash of the files that make the scores."""
     if settings.model_path is None and profile.source.package is not None:
         (distribution, *_) = packages_distributions()[profile.source.package]
         return version(distribution)
