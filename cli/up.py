@@ -242,15 +242,15 @@ def _start_parts(stack: Stack, options: Options, env: Mapping[str, str], setting
 def _wait_until_ready(
     stack: Stack, hurry: Hurry, url: str, logs: Path, options: Options, settings: Settings
 ) -> None:
-    """Until the API says that it can serve, callbacks have a worker, and Flower answers."""
+    """Until callbacks have a worker, Flower answers, and, last, the API says that it can serve."""
+    store = Store(connect(settings.redis_url))
     steps: list[tuple[str, Callable[[], bool]]] = [
         ("the API", lambda: _answers(f"{url}/health/live")),
-        ("the engine (20 to 80 s on a CPU)", lambda: _answers(f"{url}/health/ready")),
+        ("the callback worker", lambda: any(w["role"] == "callbacks" for w in store.workers())),
     ]
-    store = Store(connect(settings.redis_url))
-    steps.append(("the callback worker", lambda: any(w["role"] == "callbacks" for w in store.workers())))
     if options.flower:
         steps.append(("Flower", lambda: _answers(f"http://127.0.0.1:{options.flower_port}/healthcheck")))
+    steps.append(("the engine (20 to 80 s on a CPU)", lambda: _answers(f"{url}/health/ready")))
     started = time.monotonic()
     with console.status("") as status:
         for name, ready in steps:

@@ -36,6 +36,7 @@ class Service:
     data_dir: Path
     mark: str
     output: Path
+    said_before: int = 0
     seen: set[psutil.Process] = field(default_factory=set)
 
     def client(self) -> httpx.Client:
@@ -70,6 +71,11 @@ class Service:
 
     def check(self) -> None:
         assert self.process.poll() is None, f"it ended and said:\n{self.output.read_text()}"
+
+    def says_ready(self) -> bool:
+        """As a user is told, which is a moment after `/health/ready`: what dies from now on is started again."""
+        self.check()
+        return "Ctrl-C stops everything" in self.output.read_text()[self.said_before :]
 
     def submit(self, **job: Any) -> str:
         with self.client() as client:
@@ -123,6 +129,7 @@ def podium_up(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Servi
     port, flower_port, mark = free_port(), free_port(), uuid.uuid4().hex
     data_dir.mkdir(parents=True, exist_ok=True)
     output = data_dir / "up.log"
+    said_before = len(output.read_text()) if output.exists() else 0
     command = [sys.executable, "-m", "cli", "up", f"--port={port}", f"--flower-port={flower_port}"]
     with output.open("ab") as log:
         process = subprocess.Popen(
@@ -132,10 +139,16 @@ def podium_up(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Servi
             stderr=subprocess.STDOUT,
         )
     service = Service(
-        process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}", data_dir, mark, output
+        process,
+        f"http://127.0.0.1:{port}",
+        f"http://127.0.0.1:{flower_port}",
+        data_dir,
+        mark,
+        output,
+        said_before,
     )
     try:
-        wait_until_ready(service.url, service.check, READY_WITHIN)
+        until("ready", service.says_ready, READY_WITHIN)
         service.processes()
         yield service
     finally:
