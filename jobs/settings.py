@@ -93,6 +93,9 @@ class EngineSettings(Section):
     memory_share: float = Field(0.1, gt=0, le=1, description="share of the device's memory")
     prefix_caching: bool = Field(True, description="compute what prompts begin with in common only once")
     window_tokens: int = Field(32_768, gt=0, description="tokens handed to the engine and not yet scored")
+    coalesce: bool = Field(
+        True, description="pairs of several jobs in the engine at once; false, one job after another, is slow"
+    )
     step_tokens: int | None = Field(
         None,
         gt=0,

@@ -66,7 +66,12 @@ def score(settings: Settings) -> int:
         closing.callback(engine.close)
         log.info("the engine is ready after %.0f s", time.monotonic() - started)
         serves = _pass_the_gate(engine, profile, name)
-        coalescer = Coalescer(engine, window_tokens=settings.engine.window_tokens, on_death=_stop_celery)
+        coalescer = Coalescer(
+            engine,
+            window_tokens=settings.engine.window_tokens,
+            coalesce=settings.engine.coalesce,
+            on_death=_stop_celery,
+        )
         leases = Leases(store, settings.jobs.lease)
         about = _about(name, "score", settings, lambda: {"engine": engine.statistics(), "serves": serves})
         for part in (coalescer, leases):

@@ -36,7 +36,7 @@ class Batch:
     lane: Lane
     sequences: Sequence[Prompt]
     outputs: list[Output | None]
-    suspect: bool = False  # an engine or a worker ended with it before: it shares the engine with nobody
+    alone: bool = False  # it shares the engine with nobody
     entering: Callable[[], None] | None = None  # called before the engine is given the first of it
     done: "Future[list[Output]]" = field(default_factory=Future)
     next: int = 0  # the first sequence that the engine was not given yet
@@ -49,13 +49,13 @@ def candidates(waiting: Sequence[Batch], inside: Sequence[Batch]) -> Sequence[Ba
     A suspect runs alone, so that an engine that dies takes no innocent job along. It waits for its turn like
     any other; when that comes, nothing enters until the engine is empty.
     """
-    alone = [batch for batch in inside if batch.suspect]
-    if alone:
-        return [batch for batch in waiting if batch is alone[0]]
+    lonely = [batch for batch in inside if batch.alone]
+    if lonely:
+        return [batch for batch in waiting if batch is lonely[0]]
     first = next((b for lane in (Lane.INTERACTIVE, Lane.BULK) for b in waiting if b.lane is lane), None)
-    if first is not None and first.suspect:
+    if first is not None and first.alone:
         return [] if inside else [first]
-    return [batch for batch in waiting if not batch.suspect]
+    return [batch for batch in waiting if not batch.alone]
 
 
 def plan(waiting: Sequence[Batch], budget: int) -> list[tuple[Batch, int]]:
@@ -93,9 +93,15 @@ class Coalescer:
     """
 
     def __init__(
-        self, engine: Engine, *, window_tokens: int, on_death: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        *,
+        window_tokens: int,
+        coalesce: bool = True,
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
+        self._coalesce = coalesce
         self._on_death = on_death
         self._window = max(window_tokens, engine.info.max_tokens)
         self._lock = threading.Condition()
@@ -122,11 +128,13 @@ class Coalescer:
     ) -> Batch:
         """Queues a job's sequences. `batch.done` gives the outputs.
 
+        `suspect`: an engine or a worker ended with it before, so it shares the engine with nobody.
         `entering` is called by the engine's thread before the engine is given any of them.
 
         Or it raises `HandedBack`, `Dropped` or `EngineDied`.
         """
-        batch = Batch(job_id, lane, sequences, [None] * len(sequences), suspect, entering)
+        alone = suspect or not self._coalesce
+        batch = Batch(job_id, lane, sequences, [None] * len(sequences), alone, entering)
         with self._lock:
             if self.dead.is_set():
                 batch.done.set_exception(EngineDied("the engine has ended"))

@@ -16,16 +16,16 @@ def batch(name: str, *, suspect: bool = False, lane: Lane = Lane.INTERACTIVE) ->
 
 
 batches = st.lists(
-    st.builds(batch, st.text(max_size=3), suspect=st.booleans(), lane=st.sampled_from(Lane)), max_size=6
+    st.builds(batch, st.text(max_size=3), alone=st.booleans(), lane=st.sampled_from(Lane)), max_size=6
 )
 
 
 @given(batches, batches)
 def test_a_suspect_shares_the_engine_with_nobody(waiting: list[Batch], running: list[Batch]) -> None:
-    if any(b.suspect for b in running):
-        running = [next(b for b in running if b.suspect)]
+    if any(b.alone for b in running):
+        running = [next(b for b in running if b.alone)]
     together = {id(b): b for b in (*running, *candidates(waiting, running))}.values()
-    assert len(together) == 1 or not any(b.suspect for b in together)
+    assert len(together) == 1 or not any(b.alone for b in together)
 
 
 @given(batches)
@@ -34,14 +34,14 @@ def test_somebody_may_always_enter_an_empty_engine(waiting: list[Batch]) -> None
 
 
 def test_a_suspect_whose_turn_it_is_lets_the_engine_run_empty_first() -> None:
-    suspect, other = batch("suspect", suspect=True), batch("other")
+    suspect, other = batch("suspect", alone=True), batch("other")
     assert candidates([suspect, other], [batch("inside")]) == []
     assert candidates([suspect, other], []) == [suspect]
     assert candidates([other, suspect], []) == [other]
 
 
 def test_the_rest_of_a_suspect_follows_it() -> None:
-    suspect = batch("suspect", suspect=True)
+    suspect = batch("suspect", alone=True)
     assert candidates([suspect, batch("other")], [suspect]) == [suspect]
 
 
