@@ -73,7 +73,7 @@ class Service:
         assert self.process.poll() is None, f"it ended and said:\n{self.output.read_text()}"
 
     def says_ready(self) -> bool:
-        """As a user is told, which is a moment after `/health/ready`: what dies from now on is started again."""
+        """As a user is told, which is a moment after `/health/ready`: what dies from now on is revived."""
         self.check()
         return "Ctrl-C stops everything" in self.output.read_text()[self.said_before :]
 

@@ -11,8 +11,8 @@ from worker.engines.base import Prompt
 from worker.engines.fake import MURDER, FakeEngine, word_id
 
 
-def batch(name: str, *, suspect: bool = False, lane: Lane = Lane.INTERACTIVE) -> Batch:
-    return Batch(name, lane, [Prompt([1])], [None], suspect)
+def batch(name: str, *, alone: bool = False, lane: Lane = Lane.INTERACTIVE) -> Batch:
+    return Batch(name, lane, [Prompt([1])], [None], alone)
 
 
 batches = st.lists(
