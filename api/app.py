@@ -24,7 +24,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     store = Store(redis)
     celery = make_app(settings)
     doorbell = Doorbell(celery, redis)
-    waiting = Waiting(store, settings.redis_url)
+    waiting = Waiting(settings.redis_url)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

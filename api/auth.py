@@ -19,8 +19,8 @@ bearer = HTTPBearer(
 """For OpenAPI only; `owner` reads the header itself."""
 
 
-def owner(request: Request) -> str:
-    """The caller's name. Raises `Unauthorized`."""
+async def owner(request: Request) -> str:
+    """The caller's name. Raises `Unauthorized`. Not a thread's work: it would cost more than it does."""
     settings: Settings = request.app.state.settings
     if not settings.keys:
         return LOCAL

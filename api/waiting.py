@@ -3,6 +3,9 @@
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from redis import asyncio as aioredis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -10,7 +13,7 @@ from redis.exceptions import RedisError
 
 from jobs import keys
 from jobs.model import Job
-from jobs.store import Store
+from jobs.states import JobState
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +24,18 @@ PAUSES = ExponentialWithJitterBackoff(base=0.5, cap=10)
 """Seconds between two tries to subscribe."""
 
 
+ENDS = frozenset(state.value for state in JobState if state.terminal)
+
+
+class Seen(NamedTuple):
+    """A job, and how many stand before it while it waits."""
+
+    job: Job
+    position: int | None
+
+
 class Waiting:
-    def __init__(self, store: Store, redis_url: str) -> None:
-        self._store = store
+    def __init__(self, redis_url: str) -> None:
         self._url = redis_url
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -43,7 +55,9 @@ class Waiting:
                     failures = 0
                     async for message in subscription.listen():
                         if message["type"] == "message":
-                            self._wake(message["data"])
+                            job_id, _, what = message["data"].partition(" ")
+                            if what in ENDS:
+                                self._wake(job_id)
             except (RedisError, OSError) as error:
                 log.warning("no events from Redis, waiters look by themselves: %s", error)
                 failures += 1
@@ -51,26 +65,38 @@ class Waiting:
             finally:
                 await client.aclose()
 
-    async def ended(self, job_id: str, seconds: float) -> Job | None:
-        """The job as soon as it has ended, or as it is after `seconds`. None if there is no such job."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        changed = asyncio.Event()
-        self._waiters[job_id].add(changed)
+    @contextmanager
+    def watched(self, job_id: str) -> Iterator[asyncio.Event]:
+        """Set when the job ends, from now on: watch it, then look, and no end goes unseen."""
+        told = asyncio.Event()
+        self._waiters[job_id].add(told)
         try:
-            while True:
-                changed.clear()
-                job = await asyncio.to_thread(self._store.get, job_id)
-                left = deadline - asyncio.get_running_loop().time()
-                if job is None or job.state.terminal or left <= 0:
-                    return job
-                try:
-                    await asyncio.wait_for(changed.wait(), min(left, LOOK_ANYWAY))
-                except TimeoutError:
-                    continue
+            yield told
         finally:
-            self._waiters[job_id].discard(changed)
+            self._waiters[job_id].discard(told)
             if not self._waiters[job_id]:
                 del self._waiters[job_id]
+
+    async def ended(
+        self, look: Callable[[], Awaitable[Seen]], seconds: float, told: asyncio.Event, *, new: bool = False
+    ) -> Seen:
+        """What `look` sees as soon as the job has ended, or after `seconds`.
+
+        `new`: it was watched before it was stored, so there is nothing to see yet.
+        """
+        clock = asyncio.get_running_loop()
+        deadline = clock.time() + seconds
+        while True:
+            if not new:
+                told.clear()
+                seen = await look()
+                if seen.job.state.terminal or clock.time() >= deadline:
+                    return seen
+            new = False
+            try:
+                await asyncio.wait_for(told.wait(), min(deadline - clock.time(), LOOK_ANYWAY))
+            except TimeoutError:
+                continue
 
     def _wake(self, job_id: str) -> None:
         for changed in self._waiters.get(job_id, ()):

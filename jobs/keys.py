@@ -18,7 +18,7 @@
 | podium:callbacks | zset | ids of callbacks by the time of their next attempt (ms) | leaves when settled |
 | podium:idempotency:{owner}:{key} | hash | job and request of a caller's key | TTL jobs.idempotency_ttl |
 | podium:workers:{name} | string | what a live worker serves, as JSON | TTL, renewed by its heartbeat |
-| podium:events | channel | id of each job whose state changed | - |
+| podium:events | channel | a job's id and its new state, or `callback` | - |
 
 Celery's own keys (queues `score.{model}.{lane}` and `callbacks`, bindings) are not listed: kombu owns them.
 """

@@ -15,6 +15,7 @@ from tests.support.keyspace import leaked
 from worker import profiles
 from worker.coalescer import Coalescer
 from worker.engines.fake import FakeEngine
+from worker.engines.thread import EngineThread
 from worker.leases import Leases
 from worker.runner import Runner
 
@@ -65,7 +66,7 @@ def doorbell(settings: Settings, redis: Redis) -> Iterator[Doorbell]:
 def runner(settings: Settings, store: Store, doorbell: Doorbell) -> Iterator[Runner]:
     """The main flow with the fake engine."""
     engine = FakeEngine()
-    coalescer = Coalescer(engine, window_tokens=8192)
+    coalescer = Coalescer(engine, EngineThread(), window_tokens=8192)
     leases = Leases(store, LEASE)
     coalescer.start()
     leases.start()

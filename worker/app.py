@@ -28,6 +28,8 @@ from worker.coalescer import Coalescer
 from worker.delivery import Delivery
 from worker.egress import Egress
 from worker.engines.base import Engine
+from worker.engines.fake import STEP_TOKENS, FakeEngine
+from worker.engines.thread import EngineThread
 from worker.heartbeat import Heartbeat
 from worker.lanes import InteractiveFirst
 from worker.leases import Leases
@@ -62,12 +64,16 @@ def score(settings: Settings) -> int:
         closing.callback(redis.close)
         started = time.monotonic()
         log.info("starting the engine %s for %s: this takes a while", settings.engine.kind, profile.name)
-        engine = start_engine(profile, settings)
+        thread = EngineThread()
+        engine = thread.submit(start_engine, profile, settings).result()
         closing.callback(engine.close)
+        if isinstance(engine, FakeEngine):
+            signal.signal(FAKE_ENGINE_DIES, lambda *_: engine.die())
         log.info("the engine is ready after %.0f s", time.monotonic() - started)
-        serves = _pass_the_gate(engine, profile, name)
+        serves = thread.submit(_pass_the_gate, engine, profile, name).result()
         coalescer = Coalescer(
             engine,
+            thread,
             window_tokens=settings.engine.window_tokens,
             coalesce=settings.engine.coalesce,
             on_death=_stop_celery,
@@ -114,15 +120,11 @@ def callbacks(settings: Settings) -> int:
 def start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     """The engine of `settings` with the model of `profile`. Raises `ConfigurationError`."""
     if settings.engine.kind == FAKE:
-        from worker.engines.fake import STEP_TOKENS, FakeEngine
-
-        engine = FakeEngine(
+        return FakeEngine(
             step_tokens=settings.engine.step_tokens or STEP_TOKENS,
             step_seconds=settings.engine.fake_step,
             token_seconds=settings.engine.fake_token,
         )
-        signal.signal(FAKE_ENGINE_DIES, lambda *_: engine.die())
-        return engine
     from worker.engines.vllm import VllmEngine  # imports torch: seconds, and a GPU's memory
 
     return VllmEngine(profile, settings.engine)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from jobs.errors import EngineDied
 from jobs.model import Lane
 from worker.engines.base import Engine, Output, Prompt
+from worker.engines.thread import EngineThread
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Coalescer:
     def __init__(
         self,
         engine: Engine,
+        thread: EngineThread,
         *,
         window_tokens: int,
         coalesce: bool = True,
@@ -112,10 +114,12 @@ class Coalescer:
         self._closing = False
         self.dead = threading.Event()
         self.leaving = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = thread
+        self._running: Future[None] | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        """From now on the engine's thread is taken."""
+        self._running = self._thread.submit(self._run)
 
     def submit(
         self,
@@ -169,8 +173,8 @@ class Coalescer:
         with self._lock:
             self._closing = True
             self._lock.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+        if self._running is not None:
+            self._running.result()
 
     def _run(self) -> None:
         try:

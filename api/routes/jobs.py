@@ -12,7 +12,7 @@ from api import problems
 from api.admission import admit, estimate_tokens, room
 from api.auth import Owner, bearer
 from api.schemas import JobOut, JobRequest, JobsOut, job_out
-from api.waiting import Waiting
+from api.waiting import Seen, Waiting
 from jobs.ending import Ending
 from jobs.errors import (
     AlreadyEnded,
@@ -61,11 +61,12 @@ async def create(
     settings: Settings = request.app.state.settings
     job = admit(body, owner, settings, idempotency_key)
     state = request.app.state
-    job_id = await asyncio.to_thread(_store_and_announce, job, state.store, state.doorbell, settings)
+    wait = _preferred_wait(prefer, settings)
+    with state.waiting.watched(job.id) as told:
+        job_id = await asyncio.to_thread(_store_and_announce, job, state.store, state.doorbell, settings)
+        found = await _found(request, job_id, owner, wait, told if job_id == job.id else None)
     if job_id != job.id:
         response.headers["Idempotency-Replayed"] = "true"
-    wait = _preferred_wait(prefer, settings)
-    found = await _found(request, job_id, owner, wait)
     response.headers["Location"] = settings.job_url(job_id)
     if wait:
         response.headers["Preference-Applied"] = "wait"
@@ -137,15 +138,29 @@ async def retry(job_id: str, request: Request, response: Response, owner: Owner)
     return await _found(request, found, owner, 0)
 
 
-async def _found(request: Request, job_id: str, owner: str, wait: float) -> JobOut:
+async def _found(
+    request: Request, job_id: str, owner: str, wait: float, told: asyncio.Event | None = None
+) -> JobOut:
+    """The job as it is, or once it has ended if it does so in time. `told`: of a new job's end."""
     state = request.app.state
     waiting: Waiting = state.waiting
-    store: Store = state.store
-    job = await asyncio.to_thread(_owned, job_id, owner, store)
-    if wait and not job.state.terminal:
-        job = await waiting.ended(job_id, wait) or job
-    position = None if job.state.terminal else await asyncio.to_thread(store.position, job)
+
+    async def look() -> Seen:
+        return await asyncio.to_thread(_look, job_id, owner, state.store)
+
+    if not wait:
+        job, position = await look()
+    elif told is not None:
+        job, position = await waiting.ended(look, wait, told, new=True)
+    else:
+        with waiting.watched(job_id) as told:
+            job, position = await waiting.ended(look, wait, told)
     return job_out(job, position, state.settings.job_url(job_id))
+
+
+def _look(job_id: str, owner: str, store: Store) -> Seen:
+    job = _owned(job_id, owner, store)
+    return Seen(job, None if job.state.terminal else store.position(job))
 
 
 def _owned(job_id: str, owner: str, store: Store) -> Job:

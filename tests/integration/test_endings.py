@@ -22,6 +22,7 @@ from tests.support.keyspace import held
 from tests.support.waiting import until
 from worker.coalescer import Coalescer
 from worker.engines.fake import FakeEngine
+from worker.engines.thread import EngineThread
 from worker.leases import Leases
 from worker.runner import Ended, Runner
 from worker.sweeper import Sweeper
@@ -40,7 +41,7 @@ def client(settings: Settings, redis: Redis) -> Iterator[TestClient]:
 def slow(runner: Runner, store: Store) -> Iterator[Runner]:
     """A runner whose engine takes 50 ms for each document, with leases renewed each 0.1 s."""
     engine = FakeEngine(step_tokens=1, step_seconds=0.05)
-    coalescer = Coalescer(engine, window_tokens=8_192)
+    coalescer = Coalescer(engine, EngineThread(), window_tokens=8_192)
     leases = Leases(store, timedelta(seconds=0.3))
     coalescer.start()
     leases.start()

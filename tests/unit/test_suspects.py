@@ -9,6 +9,7 @@ from jobs.model import Lane
 from worker.coalescer import Batch, Coalescer, HandedBack, candidates
 from worker.engines.base import Prompt
 from worker.engines.fake import MURDER, FakeEngine, word_id
+from worker.engines.thread import EngineThread
 
 
 def batch(name: str, *, alone: bool = False, lane: Lane = Lane.INTERACTIVE) -> Batch:
@@ -47,7 +48,7 @@ def test_the_rest_of_a_suspect_follows_it() -> None:
 
 def test_an_engine_that_dies_charges_only_what_was_inside() -> None:
     engine = FakeEngine(step_seconds=0.05)
-    coalescer = Coalescer(engine, window_tokens=8_192)
+    coalescer = Coalescer(engine, EngineThread(), window_tokens=8_192)
     murderer = coalescer.submit("murderer", Lane.INTERACTIVE, [Prompt([word_id(MURDER)])], suspect=True)
     innocent = coalescer.submit("innocent", Lane.INTERACTIVE, [Prompt([1, 2, 3])])
     coalescer.start()
@@ -60,7 +61,7 @@ def test_an_engine_that_dies_charges_only_what_was_inside() -> None:
 
 
 def test_suspects_and_others_all_come_out() -> None:
-    coalescer = Coalescer(FakeEngine(), window_tokens=8_192)
+    coalescer = Coalescer(FakeEngine(), EngineThread(), window_tokens=8_192)
     coalescer.start()
     given_ = [
         coalescer.submit(
