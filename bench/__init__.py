@@ -1,1 +1,1 @@
-"""What measurements run in processes of their own: raw engines, random checkpoints, texts. `podium bench` drives it."""
+"""What `podium bench` runs in processes of their own: raw engines, random checkpoints, and their texts."""

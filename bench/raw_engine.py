@@ -1,6 +1,6 @@
 """A raw engine in a process of its own: what vLLM does with the same pairs where no service is around it.
 
-    python -m bench.raw_engine --arm llm|async|engine --model PROFILE
+    python -m bench.raw_engine --arm llm|async|engine|sentence-transformers --model PROFILE
 
 Speaks JSON, a line for each question and each answer, on stdin and stdout; all else that is printed goes to
 stderr. The first line that it says tells what it is. It ends when stdin does.
@@ -19,7 +19,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +70,7 @@ class LlmArm:
             "arguments": arguments,
             "dtype": str(model.dtype).removeprefix("torch."),
             "parameters": _parameters(self._llm),
+            "max_tokens": int(model.max_model_len),
         }
 
     def score(self, asked: Sequence[Question], at_once: int | None) -> Scores:
@@ -90,6 +91,13 @@ class LlmArm:
         return [
             scores_of(self._profile, [next(outputs).outputs.data for _ in texts_of(self._profile, question)])
             for question in asked
+        ]
+
+    def count(self, asked: Sequence[Question]) -> list[int]:
+        """Tokens of each text that the engine reads for these jobs."""
+        tokenizer = self._llm.get_tokenizer()
+        return [
+            len(tokenizer.encode(text)) for question in asked for text in texts_of(self._profile, question)
         ]
 
     def _pairs(self, asked: Sequence[Question]) -> Scores:
@@ -164,10 +172,8 @@ class AsyncArm:
                 params = params.clone()
                 params.extra_kwargs = {"compressed_token_type_ids": prompt.second_from}
             prompt = {"prompt_token_ids": list(prompt.ids)}
-        output = None
-        async for output in self._engine.encode(prompt, params, str(self._numbers)):
-            pass
-        return output.outputs.data if output is not None else None
+        found = [output async for output in self._engine.encode(prompt, params, str(self._numbers))]
+        return found[-1].outputs.data
 
     def close(self) -> None:
         self._engine.shutdown()
@@ -225,8 +231,48 @@ class EngineArm:
         self._engine.close()
 
 
+class SentenceTransformersArm:
+    """sentence-transformers, as its documentation shows it: another way to run the same weights."""
+
+    def __init__(self, profile: ModelProfile, settings: Settings, more: dict[str, Any]) -> None:
+        import sentence_transformers
+
+        if profile.template is not None:
+            raise ValueError(
+                f"{profile.name} needs a prompt template, which sentence-transformers does not fill"
+            )
+        folder = profile.locate(settings.engine.model_path)
+        dtype = {} if profile.dtype == "auto" else {"model_kwargs": {"dtype": profile.dtype}}
+        self._profile = profile
+        self._model: Any = (
+            sentence_transformers.SentenceTransformer(folder, **dtype, **more)
+            if profile.kind == "bi-encoder"
+            else sentence_transformers.CrossEncoder(folder, **dtype, **more)
+        )
+        self.about = {"arguments": {"model": folder, **dtype, **more}, "dtype": profile.dtype}
+
+    def score(self, asked: Sequence[Question], at_once: int | None) -> Scores:
+        """`at_once`: texts, or pairs, of one batch; sentence-transformers sorts them by length itself."""
+        batch = at_once or 32
+        if self._profile.kind == "cross-encoder":
+            pairs = [(query, document) for query, documents in asked for document in documents]
+            scores = iter(self._model.predict(pairs, batch_size=batch, show_progress_bar=False).tolist())
+            return [[float(next(scores)) for _ in documents] for _, documents in asked]
+        texts = [text for question in asked for text in texts_of(self._profile, question)]
+        found = iter(
+            self._model.encode(texts, batch_size=batch, convert_to_tensor=True, show_progress_bar=False)
+        )
+        return [
+            scores_of(self._profile, [next(found) for _ in texts_of(self._profile, question)])
+            for question in asked
+        ]
+
+    def close(self) -> None:
+        pass
+
+
 def scores_of(profile: ModelProfile, outputs: Sequence[Any]) -> list[float]:
-    """A job's scores from vLLM's tensors. Cosines at once: in plain Python they would cost an arm its name."""
+    """A job's scores from vLLM's tensors. Cosines all at once: in plain Python they would slow the arm."""
     if profile.kind == "cross-encoder":
         return [profile.relevance(None, output.reshape(-1).tolist()) for output in outputs]
     import torch
@@ -240,7 +286,12 @@ def scores_of(profile: ModelProfile, outputs: Sequence[Any]) -> list[float]:
     return found
 
 
-ARMS = {"llm": LlmArm, "async": AsyncArm, "engine": EngineArm}
+ARMS: dict[str, Callable[[ModelProfile, Settings, dict[str, Any]], Raw]] = {
+    "llm": LlmArm,
+    "async": AsyncArm,
+    "engine": EngineArm,
+    "sentence-transformers": SentenceTransformersArm,
+}
 
 
 def _parameters(llm: Any) -> int | None:
@@ -284,6 +335,9 @@ def device() -> dict[str, Any]:
 def answer(raw: Raw, asked: dict[str, Any]) -> dict[str, Any]:
     if asked["do"] == "memory":
         return memory()
+    if asked["do"] == "count":
+        assert isinstance(raw, LlmArm)
+        return {"tokens": raw.count(asked["jobs"])}
     began = time.perf_counter()
     scores = raw.score(asked["jobs"], asked.get("at_once"))
     seconds = time.perf_counter() - began
@@ -301,7 +355,7 @@ def main() -> None:
     settings = podium_settings.load()
     profile = profiles.load(asked.model, Path(settings.models_dir))
     began = time.monotonic()
-    raw: Raw = ARMS[asked.arm](profile, settings, asked.more)
+    raw = ARMS[asked.arm](profile, settings, asked.more)
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     hello = {
         **raw.about,

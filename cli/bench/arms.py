@@ -59,6 +59,10 @@ NOT_OURS = (
 """Settings of another service that may run here. The others are followed."""
 
 
+SWITCHES = frozenset({"disable_log_stats"})
+"""Options of vLLM's command line that have no opposite."""
+
+
 class ArmFailed(PodiumError):
     """An arm of the comparison did not start or did not do its work."""
 
@@ -81,6 +85,11 @@ class RawEngine:
 
     def scores(self, asked: Sequence[Question]) -> list[list[float]]:
         found: list[list[float]] = self._ask(do="score", jobs=asked, at_once=None, scores=True)["scores"]
+        return found
+
+    def count(self, asked: Sequence[Question]) -> list[int]:
+        """Tokens of each text that the engine reads for these jobs; of the arm `llm`."""
+        found: list[int] = self._ask(do="count", jobs=asked)["tokens"]
         return found
 
     def memory(self) -> dict[str, float]:
@@ -228,7 +237,7 @@ class Room:
         return podium_settings.load(self._env(model, environ))
 
     def raw(self, arm: str, model: str, more: Mapping[str, Any] | None = None, **environ: str) -> RawEngine:
-        """Starts a raw engine: `llm`, `async` or `engine` of `bench.raw_engine`."""
+        """Starts a raw engine: one of `bench.raw_engine`'s arms."""
         self.profile(model)
         self._tell(f"{model}: starting the raw engine ({arm})")
         command = [sys.executable, "-m", "bench.raw_engine", f"--arm={arm}", f"--model={model}"]
@@ -323,7 +332,7 @@ class Room:
 
 @contextmanager
 def room(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Iterator[Room]:
-    """A room whose arms have ended when the block has. `folder` may be shared by several, one after another."""
+    """A room of its own in `folder`, whose arms have ended when the block has."""
     found = Room(folder, os.environ, tell)
     try:
         yield found
@@ -358,7 +367,9 @@ def flags(arguments: Mapping[str, Any]) -> list[str]:
     found = []
     for name, value in arguments.items():
         option = name.replace("_", "-")
-        if isinstance(value, bool):
+        if name in SWITCHES:
+            found += [f"--{option}"] if value else []
+        elif isinstance(value, bool):
             found.append(f"--{'' if value else 'no-'}{option}")
         elif isinstance(value, dict):
             found.append(f"--{option}={json.dumps(value)}")

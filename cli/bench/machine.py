@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,40 @@ def peak_tflops(gpu: str) -> float | None:
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def restart_peak(pid: int) -> float:
+    """Lets the peak of a process and its children begin anew; what they have now, in MB."""
+    for one in _family(pid):
+        with suppress(OSError):
+            Path(f"/proc/{one}/clear_refs").write_text("5", encoding="ascii")
+    return peak_mb(pid)
+
+
+def peak_mb(pid: int) -> float:
+    """The largest resident memory of a process and of its children, each at its own time, in MB."""
+    return sum(_status_mb(one, "VmHWM") for one in _family(pid))
+
+
+def _status_mb(pid: int, name: str) -> float:
+    try:
+        found = re.search(rf"^{name}:\s*(\d+) kB", _read(Path(f"/proc/{pid}/status")), re.MULTILINE)
+    except OSError:  # it has ended
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _family(pid: int) -> list[int]:
+    import psutil
+
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+
+
+def gpu_used_mb() -> float | None:
+    """Memory in use on the GPUs together, whoever uses it; None without one."""
+    asked = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return float(sum(int(line) for line in said.split()))

@@ -27,7 +27,7 @@ ONE_BY_ONE = 200
 """Jobs, at most, of an arm that takes one job at a time: its rate needs no more."""
 
 IN_FLIGHT = (32, 128, 512)
-"""Pairs in flight among which the best number of jobs is looked for; with jobs of 1 document, as many jobs."""
+"""Pairs in flight among which the best is looked for: as many jobs as they make."""
 
 COLUMNS = (
     Column("model", "model"),
@@ -200,7 +200,7 @@ def measure(bench: Bench, model: str, documents: int, options: Options, steps: S
 
 
 def _asked(arm: str, bench: Bench, seed: int, jobs: int, documents: int) -> list[Question]:
-    """The same pairs for each arm; other ones for the arm that shares its engine, and its cache, with `llm`."""
+    """The same pairs for each arm; but other ones for `one_job`, which shares its engine with `llm`."""
     if arm in bench.one_by_one:
         jobs = min(jobs, ONE_BY_ONE)
     return texts.questions(seed + (500 if arm == "one_job" else 0), jobs, documents)

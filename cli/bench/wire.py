@@ -79,7 +79,7 @@ Asking = Callable[[Connection, bytes], Awaitable[Answer]]
 async def ask_all(
     url: str, requests: Sequence[bytes], connections: int, how: Asking = Connection.ask
 ) -> tuple[float, list[Answer]]:
-    """Seconds from the first request to the last answer, with `connections` busy all the time; the answers."""
+    """The answers, and the seconds from the first request to the last one; `connections` are always busy."""
     lines = [await Connection.open(url) for _ in range(min(connections, len(requests)))]
     answers: list[Answer | None] = [None] * len(requests)
     waiting = iter(enumerate(requests))
