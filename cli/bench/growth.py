@@ -77,7 +77,7 @@ def growth(options: Options, output: Output) -> int:
     about = report.start(output)
     if options.model != FAKE:
         check_engine()
-    depths = depths_of(options.waiting)
+    depths, others = depths_of(options.waiting), machine.Others()
     with workshop() as folder, Steps(console, 1 + options.repeats + len(depths)) as steps:
         with room(folder / "jobs", steps.now) as here:
             environ = NO_COST if options.model == FAKE else {}
@@ -87,13 +87,24 @@ def growth(options: Options, output: Output) -> int:
             engine = here.settings(options.model, **environ).engine.model_dump(mode="json")
         with room(folder / "queue", steps.now) as here:
             queue = queue_lengths(here, folder / "queue", depths, options, steps) if depths else []
+    share = others.share()
     found = {**summary(jobs, queue), "large_job_added_mb": figures.short(added)}
     report.show(output, jobs, DOCUMENT_COLUMNS)
     if queue:
         report.show(output, queue, QUEUE_COLUMNS)
     for name, value in found.items():
         console.print(f"{name}: {value}", style="dim")
-    made = report.made("growth", asdict(options), about, engine=engine, **found, jobs=jobs, waiting=queue)
+    report.tell_of_others([share])
+    made = report.made(
+        "growth",
+        asdict(options),
+        about,
+        engine=engine,
+        **found,
+        others_cpu_share=share,
+        jobs=jobs,
+        waiting=queue,
+    )
     report.write(output, made)
     if output.plots is not None:
         plot(jobs, queue, output.plots)

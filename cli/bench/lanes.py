@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import texts
-from cli.bench import figures, report, wire
+from cli.bench import figures, machine, report, wire
 from cli.bench.arms import FAKE, Service, check_engine, room, workshop
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
@@ -62,7 +62,9 @@ def lanes(options: Options, output: Output) -> int:
         room(folder, steps.now) as here,
     ):
         service = here.service(options.model)
+        others = machine.Others()
         found = asyncio.run(measure(service, options, steps))
+        share = others.share()
         settings = here.settings(options.model)
         engine = {
             "settings": settings.engine.model_dump(mode="json"),
@@ -75,7 +77,16 @@ def lanes(options: Options, output: Output) -> int:
         f"{figures_['bulk_loss']:.1%} beyond the interactive jobs' own share.",
         style="dim",
     )
-    made = report.made("lanes", asdict(options), about, engine=engine, **figures_, rounds=asdict(found))
+    report.tell_of_others([share])
+    made = report.made(
+        "lanes",
+        asdict(options),
+        about,
+        engine=engine,
+        **figures_,
+        others_cpu_share=share,
+        rounds=asdict(found),
+    )
     report.write(output, made)
     if output.plots is not None:
         plot(found, output.plots)

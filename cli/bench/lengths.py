@@ -55,12 +55,14 @@ def lengths(options: Options, output: Output) -> int:
         # The prefix cache is of no use to unique prompts, and would only flatter the warm-up's.
         raw = here.raw("llm", options.model, {"load_format": "dummy"} if options.dummy else None)
         peak = machine.peak_tflops(about["gpus"][0]) if about["gpus"] else None
+        others = machine.Others()
         longest = raw.about["max_tokens"]
         rows = [
             measure(raw, tokens, options, peak, steps)
             for tokens in sorted(options.tokens)
             if tokens <= longest
         ]
+        share = others.share()
         engine = {**raw.about, "settings": here.settings(options.model).engine.model_dump(mode="json")}
     if not rows:
         raise ConfigurationError(f"{options.model} reads {longest:,} tokens: name shorter ones with --tokens")
@@ -72,7 +74,9 @@ def lengths(options: Options, output: Output) -> int:
         f"{peak or 'an unknown'} TFLOPs.",
         style="dim",
     )
-    report.write(output, report.made("lengths", asdict(options), about, engine=engine, rows=rows))
+    report.tell_of_others([share])
+    made = report.made("lengths", asdict(options), about, engine=engine, rows=rows, others_cpu_share=share)
+    report.write(output, made)
     if output.plots is not None:
         plot(options.model, rows, output.plots)
     return 0

@@ -107,3 +107,33 @@ def gpu_used_mb() -> float | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return float(sum(int(line) for line in said.split()))
+
+
+class Others:
+    """How much of the machine was taken by what is not the bench's: then a figure says little."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def share(self) -> float | None:
+        """Of all cores' time since this was made, from 0 to 1. None where it can't be known."""
+        now = self._now()
+        if now is None or self._before is None:
+            return None
+        busy, own, all_ = (after - before for after, before in zip(now, self._before, strict=True))
+        return round(min(1.0, max(0.0, busy - own) / all_), 3) if all_ > 0 else None
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds that the cores were busy, busy with this process and its children, and there."""
+        try:
+            import psutil
+        except ImportError:
+            return None
+        cores = psutil.cpu_times()
+        total, idle = sum(cores[:8]), cores.idle + getattr(cores, "iowait", 0.0)
+        own = 0.0
+        for process in (me := psutil.Process(), *me.children(recursive=True)):
+            with suppress(psutil.Error):
+                own += sum(process.cpu_times()[:4])  # its own, and of those children that have ended
+        return total - idle, own, total

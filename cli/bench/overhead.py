@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import texts
 from bench.texts import Question
-from cli.bench import figures, report, wire
+from cli.bench import figures, machine, report, wire
 from cli.bench.arms import FAKE, TINY, RawEngine, Service, check_engine, room, workshop
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
@@ -59,8 +59,10 @@ def overhead(options: Options, output: Output) -> int:
         unserved = UNSERVED if options.model != UNSERVED else TINY
         here.profile(unserved)
         service = here.service(options.model, PODIUM_MODELS=unserved)
+        others = machine.Others()
         pairs = one_job(service, raw, options, steps)
         rounds = [accept(service, unserved, options, number, steps) for number in range(options.repeats)]
+        share = others.share()
         engine = {**raw.about, "settings": here.settings(options.model).engine.model_dump(mode="json")}
     found = summary(pairs, rounds)
     rows = table(pairs, rounds)
@@ -71,10 +73,18 @@ def overhead(options: Options, output: Output) -> int:
         "for the same job, in pairs.",
         style="dim",
     )
-    report.write(
-        output,
-        report.made("overhead", asdict(options), about, engine=engine, **found, pairs=pairs, rounds=rounds),
+    report.tell_of_others([share])
+    made = report.made(
+        "overhead",
+        asdict(options),
+        about,
+        engine=engine,
+        **found,
+        others_cpu_share=share,
+        pairs=pairs,
+        rounds=rounds,
     )
+    report.write(output, made)
     if output.plots is not None:
         plot(pairs, output.plots)
     return 0

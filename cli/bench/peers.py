@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import texts
-from cli.bench import figures, report
+from cli.bench import figures, machine, report
 from cli.bench.arms import Room, check_engine, room, workshop
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
@@ -49,10 +49,21 @@ def peers(options: Options, output: Output) -> int:
         room(folder, steps.now) as here,
     ):
         arms, notes, differences, engine = start(here, options)
+        others = machine.Others()
         at_once, rounds = measure(arms, options, steps)
+        share = others.share()
     rows = rows_of(rounds, at_once, differences, notes)
     report.show(output, rows, COLUMNS)
-    made = report.made("peers", asdict(options), about, engine=engine, rows=rows, rounds=rounds)
+    report.tell_of_others([share])
+    made = report.made(
+        "peers",
+        asdict(options),
+        about,
+        engine=engine,
+        rows=rows,
+        others_cpu_share=share,
+        rounds=rounds,
+    )
     report.write(output, made)
     if output.plots is not None:
         plot(options, rows, output.plots)

@@ -52,6 +52,17 @@ def describe(about: Mapping[str, Any]) -> None:
     console.print(f"Python {about['python']}, {versions}; load {about['load_before'][0]}", style="dim")
 
 
+BUSY = 0.1
+"""Share of the cores' time in other hands from which it is said on the screen."""
+
+
+def tell_of_others(shares: Sequence[float | None]) -> None:
+    """Says it if the machine was not the bench's own."""
+    most = max((share for share in shares if share is not None), default=0.0)
+    if most >= BUSY:
+        console.print(f"note: other work took up to {most:.0%} of the cores meanwhile: repeat it alone")
+
+
 def made(command: str, options: Mapping[str, Any], about: Mapping[str, Any], **found: Any) -> dict[str, Any]:
     """The report of one command, as JSON has it."""
     when = datetime.now(UTC).isoformat(timespec="seconds")

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import texts
 from bench.texts import Question
-from cli.bench import figures, report
+from cli.bench import figures, machine, report
 from cli.bench.arms import FAKE, TINY, RawEngine, Room, check_engine, room, workshop
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
@@ -101,6 +101,7 @@ def throughput(options: Options, output: Output) -> int:
     made = report.made("throughput", asdict(options), about, engines=engines, rows=rows)
     report.show(output, rows, COLUMNS)
     console.print(EXPLAINED, style="dim")
+    report.tell_of_others([row["others_cpu_share"] for row in rows])
     report.write(output, made)
     if output.plots is not None:
         plot(rows, output.plots)
@@ -190,6 +191,7 @@ def measure(bench: Bench, model: str, documents: int, options: Options, steps: S
         steps.done()
     at_once["uncoalesced"] = at_once["service"]
     rounds: list[dict[str, float]] = []
+    others = machine.Others()
     for number in range(options.repeats):
         found: dict[str, float] = {}
         arms = list(bench.arms)
@@ -200,7 +202,8 @@ def measure(bench: Bench, model: str, documents: int, options: Options, steps: S
             found[arm] = texts.pairs(asked) / bench.arms[arm](asked, at_once.get(arm))
             steps.done()
         rounds.append({arm: found[arm] for arm in bench.arms})
-    return row(model, documents, rounds, at_once, bench.largest_score_difference)
+    made = row(model, documents, rounds, at_once, bench.largest_score_difference)
+    return {**made, "others_cpu_share": others.share()}
 
 
 def _asked(arm: str, bench: Bench, seed: int, jobs: int, documents: int) -> list[Question]:
