@@ -20,9 +20,10 @@ from redis import Redis
 
 from bench import texts
 from cli.bench import figures, machine, report, wire
-from cli.bench.arms import FAKE, Room, Service, check_engine, room, workshop
+from cli.bench.arms import Service
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
+from cli.bench.room import FAKE, Room, check_engine, room, workshop
 from cli.bench.wire import Connection, WrongAnswer
 from cli.up import free_port, start_valkey
 from jobs import settings as podium_settings

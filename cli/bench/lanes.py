@@ -13,9 +13,10 @@ from typing import Any
 
 from bench import texts
 from cli.bench import figures, machine, report, wire
-from cli.bench.arms import FAKE, Service, check_engine, room, workshop
+from cli.bench.arms import Service
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
+from cli.bench.room import FAKE, check_engine, room, workshop
 from cli.bench.wire import Connection, WrongAnswer
 
 INTERACTIVE, BULK = 10, 200
@@ -70,11 +71,11 @@ def lanes(options: Options, output: Output) -> int:
             "settings": settings.engine.model_dump(mode="json"),
             "worker": settings.worker.model_dump(mode="json"),
         }
-    figures_ = summary(found)
+    facts = summary(found)
     report.show(output, table(found), COLUMNS)
     console.print(
-        f"Interactive beside bulk: {figures_['interactive_ratio']} times its idle p95. Bulk lost "
-        f"{figures_['bulk_loss']:.1%} beyond the interactive jobs' own share.",
+        f"Interactive beside bulk: {facts['interactive_ratio']} times its idle p95. Bulk lost "
+        f"{facts['bulk_loss']:.1%} beyond the interactive jobs' own share.",
         style="dim",
     )
     report.tell_of_others([share])
@@ -83,7 +84,7 @@ def lanes(options: Options, output: Output) -> int:
         asdict(options),
         about,
         engine=engine,
-        **figures_,
+        **facts,
         others_cpu_share=share,
         rounds=asdict(found),
     )

@@ -13,9 +13,10 @@ from typing import Any
 from bench import texts
 from bench.texts import Question
 from cli.bench import figures, machine, report
-from cli.bench.arms import TINY, RawEngine, check_engine, room, workshop
+from cli.bench.arms import RawEngine
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
+from cli.bench.room import TINY, check_engine, room, workshop
 from jobs.errors import ConfigurationError
 
 TOKENS = (512, 1_024, 2_048, 8_192)
@@ -52,7 +53,6 @@ def lengths(options: Options, output: Output) -> int:
         Steps(console, options.queries * len(options.tokens)) as steps,
         room(folder, steps.now) as here,
     ):
-        # The prefix cache is of no use to unique prompts, and would only flatter the warm-up's.
         raw = here.raw("llm", options.model, {"load_format": "dummy"} if options.dummy else None)
         peak = machine.peak_tflops(about["gpus"][0]) if about["gpus"] else None
         others = machine.Others()

@@ -15,9 +15,10 @@ from typing import Any
 from bench import texts
 from bench.texts import Question
 from cli.bench import figures, machine, report, wire
-from cli.bench.arms import FAKE, TINY, RawEngine, Service, check_engine, room, workshop
+from cli.bench.arms import RawEngine, Service
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
+from cli.bench.room import FAKE, TINY, check_engine, room, workshop
 from cli.bench.wire import Connection, WrongAnswer
 
 UNSERVED = "minilm"

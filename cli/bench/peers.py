@@ -13,9 +13,9 @@ from typing import Any
 
 from bench import texts
 from cli.bench import figures, machine, report
-from cli.bench.arms import Room, check_engine, room, workshop
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
+from cli.bench.room import Room, check_engine, room, workshop
 from cli.bench.throughput import Arm, best, farthest
 
 PODIUM, SERVER, LIBRARY = "podium", "vllm serve", "sentence-transformers"

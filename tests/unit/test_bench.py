@@ -22,7 +22,7 @@ from cli.bench import (
     throughput,
     wire,
 )
-from cli.bench.arms import cache_off, flags
+from cli.bench.room import cache_off, flags
 from jobs.errors import ConfigurationError
 from jobs.model import Document, Work
 from jobs.settings import Settings, load
