@@ -38,15 +38,18 @@ def throughput(
     plots: Plots = None,
     markdown: Markdown = False,
 ) -> None:
-    """Pairs/s at saturation: the service, its raw engine, the service without coalescing, vLLM's server.
+    """Pairs/s at saturation: the service, its raw engine, and vLLM's own server.
 
-    Takes about an hour on two CPU cores with the defaults; one model with one job size about 8 minutes,
-    3 of which are starts. fake-gpu alone takes 5 minutes.
+    About an hour on two CPU cores with the defaults. One model with one size
+    of job: 8 minutes, 2 of which are starts. fake-gpu alone: 5 minutes.
 
-    raw engine: the better of vLLM's LLM on all pairs at once and AsyncLLM at its best concurrency.
-    service: podium up, through HTTP, from the first job to the last result. service / engine: 1 is all that
-    the engine can. coalescing gain: service / the same with one job in the engine at a time. engine's own
-    gain: LLM on all at once / on one job at a time, the most that coalescing can bring; share: of that.
+    raw engine: the better of LLM on all pairs at once, and AsyncLLM.
+    service: podium up, through HTTP, from the first job to the last result.
+    ratio: service / raw engine; 1 is all that the engine can.
+    vllm serve, ratio: vLLM's own server, and service / that.
+    gain: service / the same with one job in the engine at a time.
+    engine's: LLM on all pairs at once / on one job at a time.
+    share: gain / engine's.
     """
     from cli.bench import throughput as bench
     from cli.bench.report import Output
@@ -69,11 +72,12 @@ def overhead(
     plots: Plots = None,
     markdown: Markdown = False,
 ) -> None:
-    """What the service adds to one job at idle, and how many jobs/s the API accepts. About 2 minutes.
+    """What the service adds to one job, and how fast jobs are accepted: 2 minutes.
 
-    overhead: milliseconds of one job through HTTP (Prefer: wait), minus those of the raw engine for the same
-    job, taken by its own process, in pairs. accept: POST /v1/jobs without waiting, one API process, workers
-    idle (the jobs are for a model that no worker serves): jobs/s, and milliseconds of one request.
+    overhead: milliseconds of one job at idle through HTTP, minus those that
+    the raw engine's own process takes for the same job, in pairs.
+    accept: POST /v1/jobs without waiting, to one API process beside idle
+    workers (no worker serves the model): jobs/s, milliseconds of a request.
     """
     from cli.bench import overhead as bench
     from cli.bench.report import Output
@@ -93,11 +97,13 @@ def lanes(
     plots: Plots = None,
     markdown: Markdown = False,
 ) -> None:
-    """What a bulk backlog costs an interactive job, and what it costs the backlog. About 2.5 minutes.
+    """An interactive job beside a bulk backlog, and the other way round: 2.5 minutes.
 
-    A job of 10 documents once a second, at idle and while the bulk jobs wait: p50 and p95, and their ratio.
-    Bulk documents/s alone (before and after) and beside them; bulk loss: the share of alone that neither
-    bulk nor the interactive jobs had.
+    p50, p95: an interactive job of 10 documents, one a second, at idle and
+    while bulk jobs of 200 documents wait.
+    ratio: loaded p95 / idle p95.
+    bulk documents/s: alone (before and after), and beside interactive jobs.
+    bulk loss: the share of alone that neither bulk nor interactive had.
     """
     from cli.bench import lanes as bench
     from cli.bench.report import Output
@@ -121,10 +127,12 @@ def lengths(
     plots: Plots = None,
     markdown: Markdown = False,
 ) -> None:
-    """Milliseconds of one query with one document, by the length of the prompt. 1 to 5 minutes.
+    """One query with one document, by the length of the prompt: 1 to 5 minutes.
 
-    The raw engine alone, one query at a time: mean, p50, p95, queries/s, tokens/s, peak memory (of the GPU
-    if there is one, else of the process), and the share of the GPU's peak bfloat16 FLOPs, where known.
+    The raw engine alone, one query at a time.
+    mean, p50, p95: milliseconds of a query.
+    peak memory: of the GPU if there is one, else of the process.
+    share of peak: of the GPU's bfloat16 FLOPs, where they are known.
     """
     from cli.bench import lengths as bench
     from cli.bench.report import Output
@@ -148,12 +156,14 @@ def growth(
     plots: Plots = None,
     markdown: Markdown = False,
 ) -> None:
-    """What stays flat as jobs and queues grow. About 3 minutes, and 1 GB of memory for 100,000 waiting jobs.
+    """What stays flat as jobs and queues grow: 3 minutes, and 1 GB of memory.
 
-    Time per document: beyond the first of a job, so without a job's fixed cost; compared for jobs of 100 and
-    more. large_job_added_mb: what the worker's peak memory rises by for one job of the largest size.
-    Bytes of a waiting job, and milliseconds to store and to claim one, by the queue's length; bytes are
-    compared from 1,000 jobs on. growth: (largest - smallest) / smallest; 0 is flat.
+    ms/document beyond the first: without a job's fixed cost; this is what is
+    compared, for jobs of 100 documents and more.
+    large_job_added_mb: what the worker's peak memory rises by for the largest.
+    bytes/job, storing, claiming: of a waiting job, by the queue's length;
+    bytes are compared from 1,000 jobs on.
+    growth: (largest - smallest) / smallest; 0 is flat.
     """
     from cli.bench import growth as bench
     from cli.bench.report import Output
@@ -172,10 +182,11 @@ def peers(
     plots: Plots = None,
     markdown: Markdown = False,
 ) -> None:
-    """The same pairs through Podium, vLLM's own server, and sentence-transformers if installed. 5 minutes.
+    """The same pairs by Podium, vLLM's server, sentence-transformers: 5 minutes.
 
-    pairs/s, each at its best number of jobs in flight (or texts in a batch); podium / it: the median of each
-    round's own ratio; the largest difference of any score to Podium's, for a few pairs.
+    pairs/s: each at its best number of jobs in flight, or texts in a batch.
+    podium / it: the median of each round's own ratio.
+    largest score difference: to Podium's scores, of a few pairs.
     """
     from cli.bench import peers as bench
     from cli.bench.report import Output
