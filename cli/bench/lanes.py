@@ -118,9 +118,8 @@ async def measure(service: Service, options: Options, steps: Steps) -> Found:
     steps.now("bulk alone")
     await asyncio.sleep(1)
     alone_after = await _bulk_rate(service, _rest(options.samples - half, steps))
-    with service.store() as store:
-        if not any(store.waiting(service.model, lane, 1) for _, lane in store.lanes()):
-            raise WrongAnswer("the bulk backlog ran out before the end: ask for more with --jobs")
+    if _bulk_scored(service) == options.jobs * BULK:
+        raise WrongAnswer("the bulk backlog ran out before the end: ask for more with --jobs")
     return Found(idle, loaded, alone_before, beside, alone_after, interactive_per_s)
 
 

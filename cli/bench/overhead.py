@@ -99,7 +99,8 @@ def one_job(service: Service, raw: RawEngine, options: Options, steps: Steps) ->
         line = await Connection.open(service.url)
         found = []
         for number, question in enumerate(asked):
-            steps.now(f"one job at idle, {number - warm + 1} of {options.jobs}")
+            which = f"{number - warm + 1} of {options.jobs}" if number >= warm else "warming"
+            steps.now(f"one job at idle: {which}")
             service_first = number % 2 == 0
             engine = 0.0 if service_first else raw.score([question])
             await asyncio.sleep(PAUSE)
