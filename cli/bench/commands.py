@@ -184,7 +184,7 @@ def peers(
 ) -> None:
     """The same pairs by Podium, vLLM's server, sentence-transformers: 5 minutes.
 
-    pairs/s: each at its best number of jobs in flight, or texts in a batch.
+    pairs/s: each at its best number of jobs in flight, or of a batch.
     podium / it: the median of each round's own ratio.
     largest score difference: to Podium's scores, of a few pairs.
     """

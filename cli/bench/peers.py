@@ -1,7 +1,7 @@
 """`podium bench peers`: the same pairs through Podium, vLLM's own server, and sentence-transformers.
 
-Rounds are interleaved, as in `throughput`. Each is given its best number of jobs in flight, or texts in a
-batch; sentence-transformers is a library: no server stands around it.
+Rounds are interleaved, as in `throughput`. Each is given its best number of jobs in flight, or of
+a batch; sentence-transformers is a library: no server stands around it.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ COLUMNS = (
     Column("peer", "who"),
     Column("pairs_per_s", "pairs/s", 0),
     Column("podium_over_it", "podium / it", 2),
-    Column("at_once", "at once"),
+    Column("at_once", "jobs at once"),
     Column("largest_score_difference", "largest score difference"),
     Column("note", "note"),
 )
@@ -89,7 +89,8 @@ def start(
         notes[LIBRARY] = "does not fill this model's prompt template"
     else:
         library = here.raw(LIBRARY, options.model)
-        arms[LIBRARY] = library.score
+        # A batch of so many jobs: its size is in texts there.
+        arms[LIBRARY] = lambda asked, at_once: library.score(asked, (at_once or 1) * options.documents)
         differences[LIBRARY] = farthest(ours, library.scores(asked))
     engine = {**raw.about, "settings": here.settings(options.model).engine.model_dump(mode="json")}
     return arms, notes, differences, engine
@@ -131,7 +132,7 @@ def rows_of(
             "pairs_per_s": figures.short(figures.median_of(rounds, peer)),
             "podium_over_it": figures.short(figures.paired_ratio(rounds, PODIUM, peer)),
             "at_once": at_once.get(peer),
-            "largest_score_difference": differences.get(peer),
+            "largest_score_difference": figures.short(differences.get(peer), 1),
             "note": notes.get(peer, ""),
         }
         for peer in (PODIUM, SERVER, LIBRARY)

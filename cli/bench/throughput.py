@@ -32,7 +32,7 @@ IN_FLIGHT = (32, 128, 512)
 
 COLUMNS = (
     Column("model", "model"),
-    Column("docs_per_job", "docs/job"),
+    Column("docs_per_job", "docs"),
     Column("engine_pairs_per_s", "raw engine", 0),
     Column("service_pairs_per_s", "service", 0),
     Column("throughput_ratio", "ratio", 2),
@@ -270,7 +270,7 @@ def row(
         "engine_one_job_pairs_per_s": median("one_job"),
         "better_engine": engine,
         "jobs_in_flight": dict(at_once),
-        "largest_score_difference": difference,
+        "largest_score_difference": figures.short(difference, 1),
         "rounds": [{arm: figures.short(found, 4) for arm, found in one.items()} for one in rounds],
     }
 
