@@ -31,7 +31,6 @@ from jobs.settings import Settings
 from worker import profiles, prompts
 from worker.engines.base import Engine, Output, Tokenizer
 from worker.profiles import ModelProfile
-from worker.ranking import rank
 
 Scores = list[list[float]]
 """Of each job, in the order of its documents."""
@@ -180,7 +179,7 @@ class AsyncArm:
 
 
 class EngineArm:
-    """A worker's engine without the worker: prompts built, added, stepped and ranked by one thread."""
+    """A worker's engine without the worker: prompts built, added, stepped and scored by one thread."""
 
     def __init__(self, profile: ModelProfile, settings: Settings, more: dict[str, Any]) -> None:
         from worker.app import start_engine
@@ -220,11 +219,10 @@ class EngineArm:
             outputs.update(self._engine.step())
         numbers = iter(range(count))
         found = []
-        for work, job in zip(works, built, strict=True):
+        for job in built:
             own = [outputs[str(next(numbers))] for _ in job.sequences]
-            ranked, _ = rank(work, job, own, self._profile)
-            scores = {entry.index: entry.relevance_score for entry in ranked}
-            found.append([scores[index] or 0.0 for index in range(len(work.documents))])
+            query = None if job.query is None else own.pop(0)
+            found.append([self._profile.relevance(query, output) for output in own])
         return found
 
     def close(self) -> None:
