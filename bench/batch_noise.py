@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.words import WORDS
+from bench.texts import WORDS
 from jobs.model import Document, Work
 from jobs.settings import EngineSettings, load
 from worker import profiles, prompts
@@ -156,7 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models: list[tuple[str, Path | None]] = [(asked.model, None)]
         if asked.model is None:
-            from tests.support import tiny
+            from bench import tiny
 
             models = [("minilm", None), ("qwen3-reranker-0.6b", tiny.qwen3(Path(folder)))]
         for name, checkpoint in models:

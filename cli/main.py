@@ -1,16 +1,14 @@
 """The commands of `podium`. What takes long to import is imported by the command that needs it."""
 
 import json
-import logging
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.bench import commands as bench
+from cli.ending import run_to_exit as _exit
 from jobs import settings as podium_settings
-from jobs.errors import ConfigurationError, PodiumError
 from jobs.states import JobState
 
 app = typer.Typer(
@@ -21,6 +19,7 @@ app = typer.Typer(
 )
 worker_app = typer.Typer(no_args_is_help=True, help="Run one worker process, or ask whether it lives.")
 app.add_typer(worker_app, name="worker")
+app.add_typer(bench.app, name="bench")
 
 Host = Annotated[
     str, typer.Option(help="Address to listen on. Beyond loopback, PODIUM_API_KEYS must be set.")
@@ -223,16 +222,3 @@ def config() -> None:
         return 0
 
     _exit(run)
-
-
-def _exit(run: Callable[[], int]) -> None:
-    """Runs a command; an error of ours ends it with its sentence and not with a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        code = run()
-    except PodiumError as error:
-        print(f"podium: {error.message}", file=sys.stderr)  # noqa: T201
-        code = 2 if isinstance(error, ConfigurationError) else 1
-    raise typer.Exit(code)

@@ -12,6 +12,7 @@ COPY pyproject.toml README.md ./
 COPY scripts scripts
 COPY configs configs
 COPY api api
+COPY bench bench
 COPY cli cli
 COPY jobs jobs
 COPY worker worker

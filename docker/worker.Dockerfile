@@ -17,6 +17,7 @@ RUN uv pip install --system --no-cache --compile-bytecode --requirements pyproje
 COPY README.md ./
 COPY configs configs
 COPY api api
+COPY bench bench
 COPY cli cli
 COPY jobs jobs
 COPY worker worker

@@ -152,7 +152,7 @@ def install(env: dict[str, str], extras: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--extras", default="cpu,eval,page,dev", help="default: %(default)s")
+    parser.add_argument("--extras", default="bench,cpu,eval,page,dev", help="default: %(default)s")
     extras = sorted({extra.strip() for extra in parser.parse_args().extras.split(",")} - {""})
     check(extras)
     lock()

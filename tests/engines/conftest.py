@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bench import tiny as checkpoints
 from jobs.settings import EngineSettings, load
-from tests.support import tiny as checkpoints
 from worker import profiles
 from worker.engines.base import Engine
 from worker.engines.fake import FakeEngine

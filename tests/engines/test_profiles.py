@@ -12,11 +12,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from bench import tiny as checkpoints
 from jobs.model import Document, Work
 from jobs.settings import load
 from tests.engines.conftest import Loaded, start
 from tests.engines.test_conformance import outputs
-from tests.support import tiny as checkpoints
 from tests.support.reference import Reference
 from worker import profiles, prompts
 from worker.engines.vllm import FastTokenizer

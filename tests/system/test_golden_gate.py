@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from bench import tiny
 from jobs.settings import load
-from tests.support import tiny
 from tests.support.podium_up import clean_environ
 from tests.support.reference import Reference
 from worker.profiles import Golden, Template

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import tiny
+from bench import tiny
 from tests.support.parts import Parts, parts
 from tests.support.reference import INSTRUCTION, Reference
 from tests.support.waiting import until

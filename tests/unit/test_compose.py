@@ -15,9 +15,9 @@ import typer
 import yaml
 
 from api import health
+from bench import npm
 from cli.main import app
 from jobs.settings import ROOT, Section, Settings, load
-from tests.support import npm
 from worker import profiles
 
 SCHEMA = npm.Package(

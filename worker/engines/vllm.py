@@ -68,6 +68,51 @@ class FastTokenizer:
         return ids
 
 
+def engine_arguments(profile: ModelProfile, settings: EngineSettings) -> tuple[dict[str, Any], Path]:
+    """What vLLM's `EngineArgs` are given, and the folder with the tokenizer. Sets vLLM's environment.
+
+    Raises `ConfigurationError` when the profile's model can't be found.
+    """
+    _environment(settings, profile)
+    model = profile.locate(settings.model_path)
+    import torch
+
+    folder = _folder(model, None if settings.model_path else profile.source.revision)
+    on_hub = profile.source.hub is not None and settings.model_path is None
+    revision = folder.name if on_hub else None  # the commit whose tokenizer is here, for all the rest
+    checkpoint = _checkpoint(model, revision)
+    max_tokens = min(checkpoint.get("max_position_embeddings", 10**9), profile.max_tokens or 10**9)
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and profile.batch_invariant:
+        raise ConfigurationError(
+            f"{profile.name} has batch_invariant, a mode of vLLM's GPU kernels: there is no GPU"
+        )
+    causal = profile.template is not None  # a causal model may read a long prompt in several steps
+    step_tokens = settings.step_tokens or (CPU_STEP if on_cpu else GPU_STEP)
+    at_once = step_tokens if causal else max(step_tokens, max_tokens)
+    arguments: dict[str, Any] = {
+        "model": model,
+        "runner": "pooling",
+        "dtype": profile.dtype,
+        "enforce_eager": settings.eager,
+        "max_num_batched_tokens": at_once,
+        "gpu_memory_utilization": settings.memory_share,
+        "scheduling_policy": "priority",
+        "enable_prefix_caching": settings.prefix_caching and causal,
+        "disable_log_stats": False,
+    }
+    if on_cpu:
+        arguments["distributed_executor_backend"] = "uni"
+    if profile.max_tokens is not None:
+        arguments["max_model_len"] = max_tokens
+    if revision is not None:
+        arguments["revision"] = revision
+    wanted = profile.hf_overrides.get("architectures")
+    if profile.hf_overrides and (wanted is None or checkpoint.get("architectures") != wanted):
+        arguments["hf_overrides"] = profile.hf_overrides  # else it is a converted one, loaded as it is
+    return arguments, folder
+
+
 class VllmEngine:
     """Starts the engine (20 to 80 s on a CPU) and feeds it.
 
@@ -75,48 +120,13 @@ class VllmEngine:
     """
 
     def __init__(self, profile: ModelProfile, settings: EngineSettings) -> None:
-        _environment(settings, profile)
-        model = profile.locate(settings.model_path)
-        import torch
+        arguments, folder = engine_arguments(profile, settings)
         import vllm
         from vllm import EngineArgs, PoolingParams
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        folder = _folder(model, None if settings.model_path else profile.source.revision)
         self.tokenizer = FastTokenizer(folder)
         _check_tokens(profile, self.tokenizer)
-        on_hub = profile.source.hub is not None and settings.model_path is None
-        revision = folder.name if on_hub else None  # the commit whose tokenizer is here, for all the rest
-        checkpoint = _checkpoint(model, revision)
-        max_tokens = min(checkpoint.get("max_position_embeddings", 10**9), profile.max_tokens or 10**9)
-        on_cpu = not torch.cuda.is_available()
-        if on_cpu and profile.batch_invariant:
-            raise ConfigurationError(
-                f"{profile.name} has batch_invariant, a mode of vLLM's GPU kernels: there is no GPU"
-            )
-        causal = profile.template is not None  # a causal model may read a long prompt in several steps
-        step_tokens = settings.step_tokens or (CPU_STEP if on_cpu else GPU_STEP)
-        at_once = step_tokens if causal else max(step_tokens, max_tokens)
-        arguments: dict[str, Any] = {
-            "model": model,
-            "runner": "pooling",
-            "dtype": profile.dtype,
-            "enforce_eager": settings.eager,
-            "max_num_batched_tokens": at_once,
-            "gpu_memory_utilization": settings.memory_share,
-            "scheduling_policy": "priority",
-            "enable_prefix_caching": settings.prefix_caching and causal,
-            "disable_log_stats": False,
-        }
-        if on_cpu:
-            arguments["distributed_executor_backend"] = "uni"
-        if profile.max_tokens is not None:
-            arguments["max_model_len"] = max_tokens
-        if revision is not None:
-            arguments["revision"] = revision
-        wanted = profile.hf_overrides.get("architectures")
-        if profile.hf_overrides and (wanted is None or checkpoint.get("architectures") != wanted):
-            arguments["hf_overrides"] = profile.hf_overrides  # else it is a converted one, loaded as it is
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._engine.get_supported_tasks()  # asked for and kept now; else the first sequence waits for it
         self._ended = threading.Event()
@@ -132,7 +142,7 @@ class VllmEngine:
             dtype=str(config.dtype).removeprefix("torch."),
             max_tokens=int(config.max_model_len),
             source=f"folder {folder.name}" if settings.model_path else profile.origin,
-            revision=revision or _revision(profile, settings, folder),
+            revision=arguments.get("revision") or _revision(profile, settings, folder),
             batch_invariant=profile.batch_invariant,
         )
 

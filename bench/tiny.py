@@ -1,14 +1,15 @@
 """Random-weight checkpoints made on the spot: real architectures and tokenizers, without the real weights."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from bench import npm
 from jobs.settings import load
-from tests.support import npm
-from worker.profiles import Golden
+from worker.profiles import Golden, GoldenCase
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -149,3 +150,43 @@ def _tokenizer_of_qwen3(folder: Path) -> None:
     tokenizer = npm.files(TOKENIZER)
     for name in FILES:
         (folder / name).write_bytes((tokenizer / name).read_bytes())
+
+
+BENCH = "tiny-qwen3"
+"""The profile of the benches: an engine whose cost is its overhead."""
+
+BENCH_GOLDEN = Golden(
+    source="this checkpoint by transformers, in float32; the order only",
+    tolerance=1e-3,
+    cases=(
+        GoldenCase(
+            query="What is the capital of China?",
+            documents=(
+                "The capital of China is Beijing.",
+                "The canteen is open from 11:30 to 14:00.",
+                "New employees have 20 days of annual leave in their first year.",
+            ),
+        ),
+    ),
+)
+
+
+def main() -> None:
+    """`python -m bench.tiny FOLDER DTYPE`: the checkpoint, and its profile in FOLDER/models."""
+    folder, dtype = Path(sys.argv[1]), sys.argv[2]
+    checkpoint = qwen3(folder / BENCH)
+    profile(
+        folder / "models",
+        BENCH,
+        "qwen3-reranker-0.6b",
+        checkpoint,
+        BENCH_GOLDEN,
+        description="a random-weight Qwen3 of four layers",
+        dtype=dtype,
+        kv_cache_gib=1,
+        max_tokens=8_192,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`podium bench` as a user runs it, with the fake engine: it measures, writes, and leaves nothing."""
+
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import psutil
+
+from tests.support.podium_up import MARK, clean_environ
+
+ROW = {
+    "model",
+    "docs_per_job",
+    "engine_pairs_per_s",
+    "engine_gain",
+    "service_pairs_per_s",
+    "throughput_ratio",
+    "uncoalesced_pairs_per_s",
+    "coalescing_gain",
+    "coalescing_share",
+    "vllm_serve_pairs_per_s",
+    "against_vllm_serve",
+    "rounds",
+}
+
+
+def test_throughput_of_the_fake_engine(tmp_path: Path) -> None:
+    path, mark = tmp_path / "found.json", uuid.uuid4().hex
+    arguments = ["--model=fake-gpu", "--docs=5", "--pairs=100", "--repeats=1", f"--json={path}", "--markdown"]
+    said = subprocess.run(
+        [sys.executable, "-m", "cli", "bench", "throughput", *arguments],
+        env={**clean_environ(), "TMPDIR": str(tmp_path), MARK: mark},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "| fake-gpu | 5 |" in said.stdout
+    found = json.loads(path.read_text())
+    assert found["machine"]["cores"] >= 1
+    assert found["engines"]["fake-gpu"]["settings"]["kind"] == "fake"
+    (row,) = found["rows"]
+    assert row.keys() >= ROW
+    assert row["vllm_serve_pairs_per_s"] is None
+    for name in ("engine_pairs_per_s", "service_pairs_per_s", "uncoalesced_pairs_per_s"):
+        assert row[name] > 0
+    for name in ("engine_gain", "throughput_ratio", "coalescing_gain"):
+        assert 0 < row[name] < 1_000
+    assert row["largest_score_difference"] == 0
+    assert _left(mark) == []
+    assert [left.name for left in tmp_path.iterdir()] == ["found.json"]
+
+
+def _left(mark: str) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
