@@ -12,7 +12,7 @@ from worker.engines.fake import MURDER, FakeEngine, word_id
 
 
 def batch(name: str, *, alone: bool = False, lane: Lane = Lane.INTERACTIVE) -> Batch:
-    return Batch(name, lane, [Prompt([1])], [None], alone)
+    return Batch.of(name, lane, [Prompt([1])], alone=alone)
 
 
 batches = st.lists(
