@@ -88,6 +88,7 @@ def new_job(
     lane: Lane = Lane.INTERACTIVE,
     top_n: int | None = None,
     return_documents: bool = False,
+    cache: bool = True,
     callback: CallbackTarget | None = None,
 ) -> NewJob:
     """A valid job."""
@@ -96,6 +97,7 @@ def new_job(
         documents=tuple(Document(text=text) for text in documents),
         top_n=top_n,
         return_documents=return_documents,
+        cache=cache,
     )
     return NewJob(
         id=job_id,
