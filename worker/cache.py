@@ -33,7 +33,7 @@ SCORE = struct.Struct("<d")
 AT_ONCE = 1_000
 """Scores that one command is for: a large job must not hold Redis up."""
 
-BYTES = 160
+BYTES = 120
 """What Redis needs for one score, about."""
 
 PATIENCE = 1.0

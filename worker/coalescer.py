@@ -170,9 +170,9 @@ class Coalescer:
         self._inside: dict[str, Inside] = {}
         self._equal: dict[bytes, str] = {}  # where in `_inside` a sequence is that may be shared
         self._tokens_inside = 0
-        self._dropped = False
-        self.shared = 0
         self._numbers = 0
+        self._dropped = False  # some of what is inside may be wanted by nobody
+        self.shared = 0
         self._closing = False
         self.dead = threading.Event()
         self.leaving = threading.Event()
@@ -232,6 +232,7 @@ class Coalescer:
             self.leaving.set()
             leaving = HandedBack("the worker is draining")
             self._end_all(leaving, leaving)
+            self._dropped = True
             self._lock.notify()
 
     def close(self) -> None:

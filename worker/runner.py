@@ -129,7 +129,7 @@ class Runner:
                 queued=claim.queued_for,
                 tokenize=tokenized - started,
                 engine=scored - looked_up,
-                total=claim.queued_for + scored - started,
+                total=claim.queued_for + time.monotonic() - started,
             ),
             query_cleaned=built.query_cleaned if claim.work.clean else None,
             warnings=(*built.warnings, *unscored),

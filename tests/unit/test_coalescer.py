@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.errors import EngineDied
 from jobs.model import Lane
-from worker.coalescer import Batch, Coalescer, Dropped
+from tests.support.waiting import until
+from worker.coalescer import Batch, Coalescer, Dropped, HandedBack
 from worker.engines.base import EngineInfo, Output, Prompt
 from worker.engines.fake import WordTokenizer
 
@@ -358,6 +359,16 @@ def test_an_engine_that_dies_charges_those_who_wait_for_a_sequence_inside() -> N
         for batch in (first, *later):
             assert isinstance(batch.done.exception(5), EngineDied)
     assert len(later) == len(engine.given) == 1
+
+
+def test_what_is_handed_back_is_taken_out_of_the_engine() -> None:
+    engine = Scripted()
+    with coalescer_of(engine) as coalescer:
+        batch = submit(coalescer, Lane.BULK, 1, 2)
+        at_step(engine, {1: coalescer.hand_back})
+        coalescer.start()
+        assert isinstance(batch.done.exception(5), HandedBack)
+        until("the engine is empty", lambda: engine.aborted == 2, 5)
 
 
 def test_of_nothing_there_is_nothing_to_wait_for() -> None:
