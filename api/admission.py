@@ -48,6 +48,7 @@ def admit(request: JobRequest, owner: str, settings: Settings, key: str | None =
         max_tokens_per_doc=request.max_tokens_per_doc,
         overflow=request.overflow,
         clean=tuple(step for step in CleanStep if step in request.clean),
+        cache=request.cache,
         metadata=request.metadata,
     )
     tokens = estimate_tokens(work)

@@ -109,6 +109,11 @@ class JobRequest(Wire):
     clean: CleanSteps = Field(
         (), description="clean query and documents before they are read: true for all steps, or a list"
     )
+    cache: bool = Field(
+        True,
+        description="false: score anew; no known score is used, none is kept, and no pair is shared with "
+        "another job",
+    )
     lane: Annotated[Lane, Field(strict=False)] = Lane.INTERACTIVE
     start_within: int | None = Field(
         None, ge=1, le=30 * 86_400, description="seconds; if it has not started, it expires"

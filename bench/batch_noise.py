@@ -24,7 +24,7 @@ from jobs.settings import EngineSettings, load
 from worker import profiles, prompts
 from worker.engines.base import Engine, Output, Prompt
 from worker.profiles import ModelProfile
-from worker.ranking import rank
+from worker.ranking import rank, scores_of
 
 DOCUMENTS = 150
 SHUFFLES = 5
@@ -88,7 +88,7 @@ class _Job:
 
     def scores_and_ranks(self, outputs: Sequence[Output]) -> tuple[list[float], list[int]]:
         """The scores in the order of the documents, and the documents in the order of their ranks."""
-        ranked, _ = rank(self.work, self.built, outputs, self.profile)
+        ranked, _ = rank(self.work, self.built, scores_of(self.built.sequences, outputs, self.profile))
         scores = {entry.index: entry.relevance_score or 0.0 for entry in ranked}
         return [scores[index] for index in sorted(scores)], [entry.index for entry in ranked]
 

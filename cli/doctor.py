@@ -73,6 +73,7 @@ def _job(url: str | None, profile: ModelProfile, case: GoldenCase) -> dict[str, 
         "instruction": case.instruction,
         "documents": list(case.documents),
         "lane": Lane.INTERACTIVE.value,
+        "cache": False,  # what the engine says now
         "finish_within": WITHIN,
     }
     job: dict[str, Any] = call(url, "POST", "/v1/jobs", json=asked)

@@ -17,6 +17,7 @@
 | podium:callback:{id} | hash | body, target, state, attempts | TTL callback.record_ttl |
 | podium:callbacks | zset | ids of callbacks by the time of their next attempt (ms) | leaves when settled |
 | podium:idempotency:{owner}:{key} | hash | job and request of a caller's key | TTL jobs.idempotency_ttl |
+| podium:score:{digest} | string | the score of one pair, a float64 of 8 bytes | TTL cache.ttl |
 | podium:workers:{name} | string | what a live worker serves, as JSON | TTL, renewed by its heartbeat |
 | podium:events | channel | a job's id and its new state, or `callback` | - |
 
@@ -63,6 +64,10 @@ def callback(job_id: str) -> str:
 
 def idempotency(owner: str, key: str) -> str:
     return f"podium:idempotency:{owner}:{key}"
+
+
+def score(digest: str) -> str:
+    return f"podium:score:{digest}"
 
 
 def worker(name: str) -> str:

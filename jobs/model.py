@@ -74,6 +74,7 @@ class Work(Value):
     max_tokens_per_doc: int | None = None
     overflow: Overflow = Overflow.TRUNCATE
     clean: tuple[CleanStep, ...] = ()
+    cache: bool = True
     metadata: dict[str, Any] | None = None
 
 
@@ -158,8 +159,16 @@ class Timings(Value):
 
 
 class Usage(Value):
-    total_tokens: int
+    total_tokens: int = Field(description="of all that the job is made of, whether the engine had to read it")
     documents: int
+    cached: int = Field(
+        0, description="pairs whose score was known: a document has one, or one for each window"
+    )
+    shared: int = Field(
+        0,
+        description="sequences that did not have to be read again, since an equal one was at that moment, "
+        "of this job or another; a pair is one, and so is a query that is read by itself",
+    )
 
 
 class Result(Value):

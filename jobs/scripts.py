@@ -11,8 +11,8 @@ from redis.exceptions import NoScriptError
 from jobs.errors import ConfigurationError
 
 FOLDER = Path(__file__).with_name("lua")
-GROWS = "create"
-"""The one script that a full Redis refuses. All others must go on, or accepted jobs could not end."""
+GROW = ("create", "remember")
+"""The scripts that a full Redis refuses. All others must go on, or accepted jobs could not end."""
 
 
 class Scripts:
@@ -24,7 +24,7 @@ class Scripts:
         self._offset_ms = milliseconds(offset)
         self._scripts = {
             path.stem: redis.register_script(
-                f"#!lua flags={'' if path.stem == GROWS else 'allow-oom'}\n"
+                f"#!lua flags={'' if path.stem in GROW else 'allow-oom'}\n"
                 + prelude
                 + path.read_text(encoding="utf-8")
             )

@@ -105,6 +105,18 @@ class EngineSettings(Section):
     fake_token: float = Field(0.0, ge=0, description="fake engine: seconds a token takes")
 
 
+class CacheSettings(Section):
+    """Scores of pairs that were scored before."""
+
+    enabled: bool = Field(
+        True, description="look scores up in Redis and keep new ones; score equal pairs in flight once"
+    )
+    ttl: Seconds = Field(timedelta(hours=1), description="how long a score is kept")
+    memory_share: float = Field(
+        0.5, gt=0, le=1, description="of Redis' maxmemory; above it no more scores are kept"
+    )
+
+
 class Callbacks(Section):
     timeout: Seconds = Field(timedelta(seconds=15), description="for each of connecting, sending, reading")
     record_ttl: Seconds = timedelta(days=7)
@@ -135,6 +147,7 @@ class Settings(Section):
     jobs: Jobs = Jobs()
     worker: Worker = Worker()
     engine: EngineSettings = EngineSettings()
+    cache: CacheSettings = CacheSettings()
     callbacks: Callbacks = Callbacks()
 
     @field_validator("callback_allow")

@@ -13,6 +13,8 @@ from jobs.settings import Settings, load
 from jobs.store import Store, connect
 from tests.support.keyspace import leaked
 from worker import profiles
+from worker.cache import Cache
+from worker.cache import connect as connect_cache
 from worker.coalescer import Coalescer
 from worker.engines.fake import FakeEngine
 from worker.engines.thread import EngineThread
@@ -71,9 +73,12 @@ def runner(settings: Settings, store: Store, doorbell: Doorbell) -> Iterator[Run
     coalescer.start()
     leases.start()
     profile = profiles.load("minilm", settings.models_dir)
-    yield Runner(store, doorbell, engine, coalescer, leases, profile, settings, "worker-1")
+    client = connect_cache(settings.redis_url)
+    cache = Cache(client, profile, engine.info, settings.cache)
+    yield Runner(store, doorbell, engine, coalescer, cache, leases, profile, settings, "worker-1")
     leases.close()
     coalescer.close()
+    client.close()
 
 
 def new_job(
@@ -84,6 +89,7 @@ def new_job(
     lane: Lane = Lane.INTERACTIVE,
     top_n: int | None = None,
     return_documents: bool = False,
+    cache: bool = True,
     callback: CallbackTarget | None = None,
 ) -> NewJob:
     """A valid job."""
@@ -92,6 +98,7 @@ def new_job(
         documents=tuple(Document(text=text) for text in documents),
         top_n=top_n,
         return_documents=return_documents,
+        cache=cache,
     )
     return NewJob(
         id=job_id,

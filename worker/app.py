@@ -24,6 +24,8 @@ from jobs.queue import CALLBACKS, Doorbell, make_app, queue_name
 from jobs.settings import Settings
 from jobs.store import Store, connect
 from worker import golden, profiles
+from worker.cache import Cache
+from worker.cache import connect as connect_cache
 from worker.coalescer import Coalescer
 from worker.delivery import Delivery
 from worker.egress import Egress
@@ -79,12 +81,24 @@ def score(settings: Settings) -> int:
             on_death=_stop_celery,
         )
         leases = Leases(store, settings.jobs.lease)
-        about = _about(name, "score", settings, lambda: {"engine": engine.statistics(), "serves": serves})
+        reads = connect_cache(settings.redis_url)
+        closing.callback(reads.close)
+        cache = Cache(reads, profile, engine.info, settings.cache)
+        about = _about(
+            name,
+            "score",
+            settings,
+            lambda: {
+                "engine": engine.statistics(),
+                "cache": {**cache.statistics(), "shared": coalescer.shared},
+                "serves": serves,
+            },
+        )
         for part in (coalescer, leases):
             part.start()
             closing.callback(part.close)
         doorbell = Doorbell(app, redis)
-        runner = Runner(store, doorbell, engine, coalescer, leases, profile, settings, name)
+        runner = Runner(store, doorbell, engine, coalescer, cache, leases, profile, settings, name)
         register_score(app, runner.run)
         _drain_on_sigterm(settings.worker.drain.total_seconds(), coalescer.hand_back)
         queues = [queue_name(profile.name, lane) for lane in Lane]

@@ -13,7 +13,7 @@ from jobs.model import Document, Work
 from worker import prompts
 from worker.engines.base import Engine, Output, Prompt
 from worker.profiles import GoldenCase, ModelProfile
-from worker.ranking import rank
+from worker.ranking import rank, scores_of
 
 
 class GoldenFailed(ConfigurationError):
@@ -84,7 +84,8 @@ def _score(engine: Engine, profile: ModelProfile, case: GoldenCase) -> list[floa
     documents = tuple(Document(text=text) for text in case.documents)
     work = Work(query=case.query, documents=documents, instruction=case.instruction)
     built = prompts.build(work, profile, engine.tokenizer, engine.info.max_tokens)
-    ranked, _ = rank(work, built, _outputs(engine, built.sequences), profile)
+    scores = scores_of(built.sequences, _outputs(engine, built.sequences), profile)
+    ranked, _ = rank(work, built, scores)
     return [entry.relevance_score for entry in sorted(ranked, key=lambda entry: entry.index)]
 
 

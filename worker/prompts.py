@@ -29,10 +29,18 @@ class Prompts:
     warnings: tuple[str, ...] = ()
 
     @property
+    def pairs(self) -> list[Prompt]:
+        """One for each document that can be read, or for each of its windows, side by side."""
+        return list(chain.from_iterable(reading.prompts for reading in self.readings))
+
+    @property
     def sequences(self) -> list[Prompt]:
-        """All that the engine must read: the query first, the windows of a document side by side."""
-        documents = list(chain.from_iterable(reading.prompts for reading in self.readings))
-        return documents if self.query is None or not documents else [self.query, *documents]
+        """All that the job is made of: the query first, if it is read by itself, and the pairs."""
+        return self.to_score(self.pairs)
+
+    def to_score(self, pairs: list[Prompt]) -> list[Prompt]:
+        """What the engine must read for some of the pairs: without any, the query isn't wanted either."""
+        return pairs if self.query is None or not pairs else [self.query, *pairs]
 
 
 def build(

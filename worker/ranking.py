@@ -1,4 +1,4 @@
-"""Step 8: from the engine's outputs to documents by relevance."""
+"""Step 8: from the engine's outputs to scores, and from scores to documents by relevance."""
 
 import math
 from collections.abc import Sequence
@@ -6,28 +6,34 @@ from itertools import islice
 
 from jobs.errors import ScoringFailed
 from jobs.model import Document, DocumentStatus, Failure, RankedDocument, Work
-from worker.engines.base import Output
+from worker.engines.base import Output, Prompt
 from worker.profiles import ModelProfile
 from worker.prompts import Prompts
 from worker.readings import Reading
 
 
+def scores_of(sequences: Sequence[Prompt], outputs: Sequence[Output], profile: ModelProfile) -> list[float]:
+    """The score of each pair, NaN where there is none. A bi-encoder's first sequence is the query."""
+    if len(outputs) != len(sequences):
+        raise ScoringFailed(f"{len(sequences)} sequences, but {len(outputs)} outputs of the engine")
+    apart = profile.kind == "bi-encoder" and len(outputs) > 0
+    query, pairs = (outputs[0], outputs[1:]) if apart else (None, outputs)
+    return [profile.relevance(query, pair) for pair in pairs]
+
+
 def rank(
-    work: Work, built: Prompts, outputs: Sequence[Output], profile: ModelProfile
+    work: Work, built: Prompts, scores: Sequence[float]
 ) -> tuple[tuple[RankedDocument, ...], tuple[str, ...]]:
     """The documents by score, highest first, ties in the order of the request; then what has no score.
 
-    A document that was read in windows has the score of its best one, the first among equals. With them
-    warnings: `top_n` must not hide that a document has no score.
+    `scores`: one for each of `built.pairs`. A document that was read in windows has the score of its best
+    one, the first among equals. With them warnings: `top_n` must not hide that a document has no score.
     """
-    if len(outputs) != len(built.sequences):
-        raise ScoringFailed(f"{len(built.sequences)} sequences, but {len(outputs)} outputs of the engine")
-    rest = iter(outputs)
-    query = next(rest) if built.query is not None and outputs else None
-    ranked = []
-    for index, reading in enumerate(built.readings):
-        scores = [profile.relevance(query, output) for output in islice(rest, len(reading.prompts))]
-        ranked.append(_entry(index, work, reading, scores))
+    rest = iter(scores)
+    ranked = [
+        _entry(index, work, reading, list(islice(rest, len(reading.prompts))))
+        for index, reading in enumerate(built.readings)
+    ]
     ranked.sort(key=lambda r: -math.inf if r.relevance_score is None else r.relevance_score, reverse=True)
     failed = [entry.index for entry in ranked if entry.relevance_score is None]
     named = ", ".join(map(str, failed[:20])) + (", …" if len(failed) > 20 else "")

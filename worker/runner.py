@@ -1,13 +1,13 @@
 """THE MAIN FLOW: one job from its claim to its end. Read this first.
 
-claim → prompts → coalesced through the engine → scores → ranked → stored. Whatever goes wrong on the way is
-one of three ends: the job fails (its own fault), goes back uncharged (the worker is leaving), or goes back
-charged (the engine died with it inside).
+claim → prompts → known scores → the rest coalesced through the engine → ranked → stored. Whatever goes wrong
+on the way is one of three ends: the job fails (its own fault), goes back uncharged (the worker is leaving),
+or goes back charged (the engine died with it inside).
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -22,12 +22,13 @@ from jobs.settings import Settings
 from jobs.states import JobState, Outcome
 from jobs.store import Store
 from worker import prompts
+from worker.cache import Cache, nothing_known
 from worker.coalescer import Batch, Coalescer, Dropped, HandedBack
-from worker.engines.base import Engine
+from worker.engines.base import Engine, Prompt
 from worker.leases import Leases, Progress
 from worker.profiles import ModelProfile
 from worker.provenance import provenance
-from worker.ranking import rank
+from worker.ranking import rank, scores_of
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Runner:
     doorbell: Doorbell
     engine: Engine
     coalescer: Coalescer
+    cache: Cache
     leases: Leases
     profile: ModelProfile
     settings: Settings
@@ -97,19 +99,28 @@ class Runner:
         engine, budget = self.engine, self.settings.limits.window_tokens
         built = prompts.build(claim.work, self.profile, engine.tokenizer, engine.info.max_tokens, budget)
         tokenized = time.monotonic()
-        batch = self._submit(claim, built)
-        progress.scored = lambda: _documents_scored(batch, len(built.readings))
+        shares = claim.work.cache and self.settings.cache.enabled
+        known = self.cache.look_up(built) if shares else nothing_known(built)
+        asked = built.to_score(known.missing)
+        looked_up = time.monotonic()
+        batch = self._submit(claim, asked, shares=shares)
+        sequences = built.sequences
+        progress.scored = lambda: _documents_scored(batch, len(sequences), len(built.readings))
         progress.drop = lambda: self.coalescer.drop(batch)
         if progress.lost:
             progress.drop()
         outputs = batch.done.result()
         scored = time.monotonic()
-        ranked, unscored = rank(claim.work, built, outputs, self.profile)
+        fresh = scores_of(asked, outputs, self.profile)
+        self.cache.store(known, fresh)
+        ranked, unscored = rank(claim.work, built, known.with_those(fresh))
         return Result(
             results=ranked,
             usage=Usage(
-                total_tokens=sum(map(len, built.sequences)),
+                total_tokens=sum(map(len, sequences)),
                 documents=len(built.readings),
+                cached=known.hits,
+                shared=batch.shared,
             ),
             provenance=provenance(
                 self.profile, engine.info, built.instruction, self.worker, claim.attempts + 1
@@ -117,14 +128,14 @@ class Runner:
             timings=Timings(
                 queued=claim.queued_for,
                 tokenize=tokenized - started,
-                engine=scored - tokenized,
-                total=claim.queued_for + scored - started,
+                engine=scored - looked_up,
+                total=claim.queued_for + time.monotonic() - started,
             ),
             query_cleaned=built.query_cleaned if claim.work.clean else None,
             warnings=(*built.warnings, *unscored),
         )
 
-    def _submit(self, claim: Claim, built: prompts.Prompts) -> Batch:
+    def _submit(self, claim: Claim, sequences: Sequence[Prompt], *, shares: bool) -> Batch:
         """Into the coalescer. A job that was charged before is a suspect: it is noted before it goes in, so
         that whoever finds its lease lost knows whether it was this one that the engine had.
         """
@@ -140,7 +151,8 @@ class Runner:
         return self.coalescer.submit(
             claim.job_id,
             claim.lane,
-            built.sequences,
+            sequences,
+            shares=shares,
             suspect=suspect,
             entering=entering if suspect else None,
         )
@@ -184,6 +196,9 @@ class Runner:
         raise AssertionError("count() does not end")
 
 
-def _documents_scored(batch: Batch, documents: int) -> int:
-    """In step with the sequences: a bi-encoder's query is one, and so is each window of a document."""
-    return documents * batch.scored // max(1, len(batch.sequences))
+def _documents_scored(batch: Batch, sequences: int, documents: int) -> int:
+    """In step with the job's sequences: a bi-encoder's query is one, and so is each window of a document.
+    Those that the engine is not asked for are scored.
+    """
+    left = len(batch.outputs) - batch.scored
+    return documents * (sequences - left) // max(1, sequences)

@@ -81,6 +81,7 @@ class Asker:
                 for document, text in zip(question.documents, question.texts, strict=True)
             ],
             "lane": Lane.BULK,
+            "cache": False,  # the model is what is measured
         }
         if self.instruction is not None:
             body["instruction"] = self.instruction

@@ -19,10 +19,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return {'REFUSED'} end
 local now = now_ms()
 
 -- What lies above the share is the reserve: results of accepted jobs still fit in.
-local memory = redis.call('INFO', 'memory')
-local most = tonumber(string.match(memory, '\nmaxmemory:(%d+)') or 0)
-local used = tonumber(string.match(memory, '\nused_memory:(%d+)') or 0)
-if most > 0 and used + #ARGV[6] > most * tonumber(ARGV[10]) then return {'NO_MEMORY'} end
+if not has_room(#ARGV[6], ARGV[10]) then return {'NO_MEMORY'} end
 
 local cost, bound = tonumber(ARGV[7]), tonumber(ARGV[8])
 local lane = redis.call('HMGET', KEYS[9], 'tokens', 'room_at')

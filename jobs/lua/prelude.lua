@@ -3,6 +3,13 @@ local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000) + tonumber(ARGV[#ARGV])
 end
+-- Does this much more stay below a share of maxmemory?
+local function has_room(bytes, share)
+  local memory = redis.call('INFO', 'memory')
+  local most = tonumber(string.match(memory, '\nmaxmemory:(%d+)') or 0)
+  local used = tonumber(string.match(memory, '\nused_memory:(%d+)') or 0)
+  return most == 0 or used + bytes <= most * tonumber(share)
+end
 -- Is `state` one of the names in the comma-separated list `allowed`?
 local function allowed_from(state, allowed)
   return string.find(',' .. allowed .. ',', ',' .. state .. ',', 1, true) ~= nil

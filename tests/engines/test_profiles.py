@@ -21,7 +21,7 @@ from tests.support.reference import Reference
 from worker import profiles, prompts
 from worker.engines.vllm import FastTokenizer
 from worker.layouts import layout_of
-from worker.ranking import rank
+from worker.ranking import rank, scores_of
 
 QUERY = "what is panda?"
 DOCUMENTS = (
@@ -40,7 +40,8 @@ def scores(loaded: Loaded) -> list[float | None]:
     work = Work(query=QUERY, documents=tuple(Document(text=text) for text in DOCUMENTS))
     engine = loaded.engine
     built = prompts.build(work, loaded.profile, engine.tokenizer, engine.info.max_tokens)
-    ranked, _ = rank(work, built, outputs(engine, built.sequences), loaded.profile)
+    scores = scores_of(built.sequences, outputs(engine, built.sequences), loaded.profile)
+    ranked, _ = rank(work, built, scores)
     return [entry.relevance_score for entry in sorted(ranked, key=lambda entry: entry.index)]
 
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -45,9 +46,7 @@ def slow(runner: Runner, store: Store) -> Iterator[Runner]:
     leases = Leases(store, timedelta(seconds=0.3))
     coalescer.start()
     leases.start()
-    yield Runner(
-        store, runner.doorbell, engine, coalescer, leases, runner.profile, runner.settings, "slow-worker"
-    )
+    yield replace(runner, engine=engine, coalescer=coalescer, leases=leases, worker="slow-worker")
     leases.close()
     coalescer.close()
 

@@ -22,6 +22,7 @@ def test_200_000_tokens_over_the_bound_a_retry_after_that_is_obeyed_succeeds(tmp
         "--no-flower",
         PODIUM_ENGINE__KIND="fake",
         PODIUM_ENGINE__FAKE_TOKEN="0.00008",
+        PODIUM_CACHE__ENABLED="false",
         PODIUM_WORKER__THREADS="2",
         PODIUM_LIMITS__QUEUE_TOKENS=str(BOUND),
     ) as service:

@@ -20,8 +20,8 @@ from tests.support.keyspace import held
 from tests.support.parts import Parts, parts
 from tests.support.waiting import until
 
-ONE_BY_ONE = {"PODIUM_ENGINE__STEP_TOKENS": "1"}
-"""A step takes one document, or the query: with this model it is embedded too."""
+ONE_BY_ONE = {"PODIUM_ENGINE__STEP_TOKENS": "1", "PODIUM_CACHE__ENABLED": "false"}
+"""A step takes one document, or the query: with this model it is embedded too. Equal ones take one each."""
 
 MIB = 1024 * 1024
 

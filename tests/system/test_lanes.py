@@ -19,6 +19,7 @@ def test_an_interactive_job_runs_while_bulk_jobs_have_all_the_places_that_they_m
         PODIUM_WORKER__BULK_THREADS=str(BULK_PLACES),
         PODIUM_ENGINE__FAKE_STEP="0.05",
         PODIUM_ENGINE__STEP_TOKENS="2000",
+        PODIUM_CACHE__ENABLED="false",
     ) as running:
         # 60 steps each; what the engine holds already, and an interactive job waits for, are 4.
         long = {"query": "ships", "documents": ["lighthouse " * 400] * 300, "lane": Lane.BULK.value}

@@ -166,7 +166,7 @@ def test_fifty_jobs_from_ten_threads_share_the_engines_steps(service: Service) -
     def one(number: int) -> dict[str, Any]:
         documents = [f"Document {number}-{n} is about the {word}." for n, word in enumerate(WORDS)]
         return service.finished(
-            service.submit(query=f"Which one is about the {WORDS[0]}?", documents=documents)
+            service.submit(query=f"Which one is about the {WORDS[0]}?", documents=documents, cache=False)
         )
 
     with ThreadPoolExecutor(10) as threads:
@@ -177,6 +177,22 @@ def test_fifty_jobs_from_ten_threads_share_the_engines_steps(service: Service) -
     steps, tokens = after["steps"] - before["steps"], after["tokens"] - before["tokens"]
     assert tokens == sum(job["usage"]["total_tokens"] for job in jobs)
     assert steps < 50, f"{steps} steps for 50 jobs"
+
+
+def test_a_second_run_of_a_job_has_the_very_same_scores_and_the_worker_counts_its_hits(
+    service: Service,
+) -> None:
+    def hits() -> int:
+        (worker,) = [w for w in service.store().workers() if w["role"] == "score"]
+        assert set(worker["cache"]) == {"hits", "misses", "stored", "shared"}
+        return int(worker["cache"]["hits"])
+
+    before = hits()
+    asked = {"query": "Which star is the nearest?", "documents": [f"The {word} is near." for word in WORDS]}
+    first, second = (service.finished(service.submit(**asked)) for _ in range(2))
+    assert second["results"] == first["results"]
+    assert (first["usage"]["cached"], second["usage"]["cached"]) == (0, len(WORDS))
+    until("the hits are counted", lambda: hits() >= before + len(WORDS), 15)
 
 
 WORDS = ("lighthouse", "orchestra", "glacier", "bakery", "telescope")

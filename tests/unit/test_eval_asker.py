@@ -77,6 +77,7 @@ def test_a_question_is_one_job_of_the_lane_bulk() -> None:
         "query": "what",
         "documents": [{"id": "a", "text": "A"}, {"id": "b", "text": "B"}],
         "lane": "bulk",
+        "cache": False,
         "instruction": "find",
     }
     assert {str(get.url) for get in gets} == {"http://api.test/v1/jobs/job-1?wait=20"}

@@ -9,7 +9,7 @@ from worker.engines.base import Prompt
 
 
 def batch(name: str, lane: Lane, costs: list[int]) -> Batch:
-    return Batch(name, lane, [Prompt([1] * cost) for cost in costs], [None] * len(costs))
+    return Batch.of(name, lane, [Prompt([1] * cost) for cost in costs], shares=False)
 
 
 batches = st.lists(
@@ -29,24 +29,51 @@ def test_the_budget_is_kept(waiting: list[Batch], budget: int) -> None:
     assert sum(len(s) for b, count in chosen for s in b.sequences[b.next : b.next + count]) <= budget
 
 
-@given(batches, st.integers(40, 200))
-def test_no_room_is_wasted_while_a_first_sequence_fits(waiting: list[Batch], budget: int) -> None:
+@given(batches, st.integers(0, 200))
+def test_bulk_goes_in_only_when_every_interactive_sequence_does(waiting: list[Batch], budget: int) -> None:
+    chosen = {id(b): count for b, count in plan(waiting, budget)}
+    if any(chosen.get(id(b)) for b in waiting if b.lane is Lane.BULK):
+        assert all(chosen.get(id(b)) == len(b.sequences) for b in waiting if b.lane is Lane.INTERACTIVE), (
+            "room that an interactive sequence waits for is not taken by bulk"
+        )
+
+
+@given(batches, st.integers(0, 200))
+def test_room_is_left_only_for_a_sequence_that_does_not_fit(waiting: list[Batch], budget: int) -> None:
     chosen = {id(b): count for b, count in plan(waiting, budget)}
     left = budget - sum(len(s) for b in waiting for s in b.sequences[: chosen.get(id(b), 0)])
-    for b in waiting:
-        rest = b.sequences[chosen.get(id(b), 0) :]
-        assert not rest or len(rest[0]) > left
+    following = [rest[0] for b in waiting if (rest := b.sequences[chosen.get(id(b), 0) :])]
+    assert not following or max(map(len, following)) > left
 
 
-@given(batches, st.integers(40, 200))
-def test_bulk_goes_in_only_when_no_interactive_sequence_fits(waiting: list[Batch], budget: int) -> None:
-    chosen = {id(b): count for b, count in plan(waiting, budget)}
-    interactive = [b for b in waiting if b.lane is Lane.INTERACTIVE]
-    spent = sum(len(s) for b in interactive for s in b.sequences[: chosen.get(id(b), 0)])
-    if any(chosen.get(id(b)) for b in waiting if b.lane is Lane.BULK):
-        for b in interactive:
-            rest = b.sequences[chosen.get(id(b), 0) :]
-            assert not rest or len(rest[0]) > budget - spent
+equal_batches = st.lists(
+    st.builds(
+        lambda lane, kinds, shares: Batch.of(
+            "job", lane, [Prompt([kind] * kind) for kind in kinds], shares=shares
+        ),
+        st.sampled_from(Lane),
+        st.lists(st.integers(1, 9), min_size=1, max_size=12),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(equal_batches, st.integers(0, 40), st.sets(st.integers(1, 9)))
+def test_what_equals_a_sequence_inside_or_chosen_already_costs_nothing_more(
+    waiting: list[Batch], budget: int, have: set[int]
+) -> None:
+    inside = {Prompt([kind] * kind).digest for kind in have}
+    chosen = [(b, s) for b, count in plan(waiting, budget, inside) for s in b.sequences[:count]]
+    own = sum(len(s) for b, s in chosen if not b.shares)
+    shared = {s.digest: len(s) for b, s in chosen if b.shares and s.digest not in inside}
+    assert own + sum(shared.values()) <= budget
+
+
+def test_a_job_whose_sequences_are_all_inside_enters_a_full_window() -> None:
+    job = Batch.of("a", Lane.BULK, [Prompt([1, 2]), Prompt([3, 4])])
+    assert plan([job], 0, {prompt.digest for prompt in job.sequences}) == [(job, 2)]
+    assert plan([job], 0) == []
 
 
 @given(batches)

@@ -9,7 +9,7 @@ from worker import profiles, prompts
 from worker.engines.base import Output
 from worker.engines.fake import WordTokenizer
 from worker.profiles import ModelProfile
-from worker.ranking import rank
+from worker.ranking import rank, scores_of
 from worker.readings import Reading
 
 PROFILES = load({}).models_dir
@@ -89,7 +89,7 @@ def test_a_query_without_text_is_an_error(query: str, steps: tuple[CleanStep, ..
 def test_a_document_without_a_score_is_told_also_where_top_n_leaves_it_out() -> None:
     work = Work(query="q", documents=(Document(text="\x00"), Document(text="fine")), top_n=1)
     built = prompts.build(work, BGE, WordTokenizer(), 200)
-    ranked, warnings = rank(work, built, [[1.0]], BGE)
+    ranked, warnings = rank(work, built, scores_of(built.sequences, [[1.0]], BGE))
     assert [entry.index for entry in ranked] == [1]
     assert warnings == ("1 of 2 documents have no score: 0",)
 
@@ -131,7 +131,7 @@ def ranked_windows(*outputs: Output) -> tuple[RankedDocument, ...]:
     """A document in two windows and a short one, with the outputs that an engine gave for the three."""
     work = Work(query="q", documents=(Document(text=LONG), Document(text="short")), overflow=Overflow.CHUNK)
     built = prompts.build(work, BGE, WordTokenizer(), 200)
-    return rank(work, built, outputs, BGE)[0]
+    return rank(work, built, scores_of(built.sequences, outputs, BGE))[0]
 
 
 def test_the_best_window_is_the_documents_score() -> None:

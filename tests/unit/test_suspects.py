@@ -13,7 +13,7 @@ from worker.engines.thread import EngineThread
 
 
 def batch(name: str, *, alone: bool = False, lane: Lane = Lane.INTERACTIVE) -> Batch:
-    return Batch(name, lane, [Prompt([1])], [None], alone)
+    return Batch.of(name, lane, [Prompt([1])], alone=alone)
 
 
 batches = st.lists(

@@ -4,8 +4,10 @@ One thread owns an engine and calls it; engines need no locks. An engine batches
 given between two steps goes along with what is still inside.
 """
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Protocol
 
 Output = Sequence[float]
@@ -14,10 +16,19 @@ Output = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One sequence. `second_from`: where the second text begins, if the model has token types."""
+    """One sequence. `second_from`: where the second text begins, if the model has token types.
+
+    `digest`: 16 bytes, equal for what an engine reads alike. It is made here, off the engine's thread.
+    """
 
     ids: Sequence[int]
     second_from: int | None = None
+    digest: bytes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        second = b"" if self.second_from is None else b"%d" % self.second_from
+        digest = blake2b(array("I", self.ids), digest_size=16, salt=second).digest()
+        object.__setattr__(self, "digest", digest)
 
     def __len__(self) -> int:
         return len(self.ids)
