@@ -2,10 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from bench.batch_noise import measure
+from tests.engines.conftest import Loaded
 from worker.engines.base import Engine, Output, Prompt
 from worker.engines.fake import FakeEngine
 
@@ -46,6 +48,11 @@ def outputs(engine: Engine, given: Sequence[Prompt]) -> list[Output]:
 
 def test_what_is_added_comes_out_once_under_its_id(engine: Engine) -> None:
     assert len(outputs(engine, sequences(engine, 20))) == 20
+
+
+def test_only_the_thread_that_made_it_steps_it(tiny: Loaded) -> None:
+    with ThreadPoolExecutor(1) as another, pytest.raises(RuntimeError, match="the thread that made"):
+        another.submit(tiny.engine.step).result()
 
 
 def test_what_is_added_between_two_steps_goes_along(engine: Engine) -> None:

@@ -129,6 +129,7 @@ class VllmEngine:
         _check_tokens(profile, self.tokenizer)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._engine.get_supported_tasks()  # asked for and kept now; else the first sequence waits for it
+        self._thread = threading.get_ident()
         self._ended = threading.Event()
         self._watch_processes()
         self._params = PoolingParams(task="embed" if profile.kind == "bi-encoder" else "classify")
@@ -177,6 +178,8 @@ class VllmEngine:
         self._engine.add_request(request_id, tokens, params, priority=0 if urgent else 1)
 
     def step(self) -> list[tuple[str, Output]]:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("the thread that made the engine steps it: docs/decisions/0011")
         return [
             (output.request_id, output.outputs.data.reshape(-1).tolist())
             for output in self._engine.step()
