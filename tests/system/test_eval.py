@@ -241,7 +241,7 @@ def test_where_no_api_answers_it_starts_its_own_and_ctrl_c_ends_both(tmp_path: P
 
 
 def test_ctrl_c_keeps_what_was_scored_elsewhere(tmp_path: Path) -> None:
-    made, log = beir.make(tmp_path, 60), tmp_path / "log"
+    made, log = beir.make(tmp_path, 240), tmp_path / "log"
     progress = tmp_path / "report.json.progress.jsonl"
     with parts(tmp_path, "api", "score-1", **SLOW) as running:
         at = [*made.arguments(), f"--json={tmp_path}/report.json", f"--url={running.url}"]
