@@ -24,7 +24,7 @@ PAUSES = ExponentialWithJitterBackoff(base=0.5, cap=10)
 """Seconds between two tries to subscribe."""
 
 
-ENDS = frozenset(state.value for state in JobState if state.terminal)
+ENDS = tuple(keys.EVENTS + state.value for state in JobState if state.terminal)
 
 
 class Seen(NamedTuple):
@@ -51,13 +51,11 @@ class Waiting:
             client = aioredis.Redis.from_url(self._url, decode_responses=True)
             try:
                 async with client.pubsub() as subscription:
-                    await subscription.subscribe(keys.EVENTS)
+                    await subscription.subscribe(*ENDS)
                     failures = 0
                     async for message in subscription.listen():
                         if message["type"] == "message":
-                            job_id, _, what = message["data"].partition(" ")
-                            if what in ENDS:
-                                self._wake(job_id)
+                            self._wake(message["data"])
             except (RedisError, OSError) as error:
                 log.warning("no events from Redis, waiters look by themselves: %s", error)
                 failures += 1

@@ -19,7 +19,7 @@
 | podium:idempotency:{owner}:{key} | hash | job and request of a caller's key | TTL jobs.idempotency_ttl |
 | podium:score:{digest} | string | the score of one pair, a float64 of 8 bytes | TTL cache.ttl |
 | podium:workers:{name} | string | what a live worker serves, as JSON | TTL, renewed by its heartbeat |
-| podium:events | channel | a job's id and its new state, or `callback` | - |
+| podium:events:{state} | channels | ids of jobs that come to it; `callback`: of an attempt | - |
 
 Celery's own keys (queues `score.{model}.{lane}` and `callbacks`, bindings) are not listed: kombu owns them.
 """
@@ -30,7 +30,7 @@ DEADLINES = "podium:deadlines"
 LANES = "podium:lanes"
 CALLBACKS = "podium:callbacks"
 ENDED = "podium:ended"
-EVENTS = "podium:events"
+EVENTS = "podium:events:"
 WORKERS = "podium:workers:"
 
 

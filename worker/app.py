@@ -32,6 +32,7 @@ from worker.egress import Egress
 from worker.engines.base import Engine
 from worker.engines.fake import STEP_TOKENS, FakeEngine
 from worker.engines.thread import EngineThread
+from worker.events import EventsTogether
 from worker.heartbeat import Heartbeat
 from worker.lanes import InteractiveFirst
 from worker.leases import Leases
@@ -168,6 +169,7 @@ def _serve(app: Celery, heartbeat: Heartbeat, queues: list[str], threads: int) -
         heartbeat.start()
         log.info("%s takes jobs from %s", heartbeat.worker, ", ".join(queues))
 
+    app.steps["consumer"].add(EventsTogether)
     worker = app.Worker(
         hostname=heartbeat.worker,
         pool="threads",

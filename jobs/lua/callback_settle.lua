@@ -17,5 +17,5 @@ else
   redis.call('ZREM', KEYS[2], ARGV[1])
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('HSET', KEYS[3], 'callback_state', ARGV[2]) end
-redis.call('PUBLISH', 'podium:events', ARGV[1] .. ' callback')
+redis.call('PUBLISH', 'podium:events:callback', ARGV[1])
 return 'OK'

@@ -25,5 +25,5 @@ redis.call('HINCRBY', lane, 'tokens', -tonumber(found[6]))
 note_started(lane, now)
 local through = tonumber(redis.call('HGET', lane, 'claimed_through') or 0)
 if found[7] and tonumber(found[7]) > through then redis.call('HSET', lane, 'claimed_through', found[7]) end
-redis.call('PUBLISH', 'podium:events', ARGV[1] .. ' ' .. ARGV[5])
+redis.call('PUBLISH', 'podium:events:' .. ARGV[5], ARGV[1])
 return {'OK', now, redis.call('HGETALL', KEYS[1]), redis.call('GET', KEYS[5])}

@@ -34,5 +34,5 @@ if found[4] and ARGV[8] ~= '' then
   redis.call('EXPIRE', KEYS[4], ARGV[9])
   redis.call('ZADD', KEYS[5], now + tonumber(ARGV[10]), ARGV[1])
 end
-redis.call('PUBLISH', 'podium:events', ARGV[1] .. ' ' .. ARGV[4])
+redis.call('PUBLISH', 'podium:events:' .. ARGV[4], ARGV[1])
 return 'OK'

@@ -16,5 +16,5 @@ note_stopped(lane_of(found[3]), now_ms(), 0)
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZADD', found[3], found[4], ARGV[1])
 redis.call('ZADD', KEYS[3], now_ms(), ARGV[1])
-redis.call('PUBLISH', 'podium:events', ARGV[1] .. ' ' .. ARGV[4])
+redis.call('PUBLISH', 'podium:events:' .. ARGV[4], ARGV[1])
 return 'OK'

@@ -14,6 +14,7 @@ from worker.engines.base import EngineInfo, Output, Prompt
 
 DIMENSIONS = 512
 STEP_TOKENS = 8_192
+WORDS = 1_000_003
 MURDER = "podium:kill-the-engine"
 """A document with this text makes the fake engine die in its step."""
 
@@ -41,7 +42,8 @@ class WordTokenizer:
 
 
 def word_id(word: str) -> int:
-    return zlib.crc32(word.encode()) % 1_000_003
+    """No other word has the id of `MURDER`."""
+    return WORDS if word == MURDER else zlib.crc32(word.encode()) % WORDS
 
 
 class FakeEngine:
