@@ -74,7 +74,7 @@ def _read(path: Path) -> str:
 
 def restart_peak(pid: int) -> float:
     """Lets the peak of a process and its children begin anew; what they have now, in MB."""
-    for one in _family(pid):
+    for one in family(pid):
         with suppress(OSError):
             Path(f"/proc/{one}/clear_refs").write_text("5", encoding="ascii")
     return peak_mb(pid)
@@ -82,7 +82,7 @@ def restart_peak(pid: int) -> float:
 
 def peak_mb(pid: int) -> float:
     """The largest resident memory of a process and of its children, each at its own time, in MB."""
-    return sum(_status_mb(one, "VmHWM") for one in _family(pid))
+    return sum(_status_mb(one, "VmHWM") for one in family(pid))
 
 
 def _status_mb(pid: int, name: str) -> float:
@@ -93,7 +93,7 @@ def _status_mb(pid: int, name: str) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     import psutil
 
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]

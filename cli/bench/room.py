@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from worker.profiles import ModelProfile
 
 START_WITHIN = 600.0
 """Seconds for an engine to load."""
+
+SETTLES = 2.0
+"""Seconds after an arm was woken: clocks that ran on meanwhile ring first."""
 
 TINY, FAKE = "tiny-qwen3", "fake-gpu"
 """Profiles that a bench makes: a random-weight Qwen3, and none at all."""
@@ -140,7 +143,20 @@ class Room:
         self._until(part, lambda: _healthy(url))
         return Server(url, part, self.profile(model))
 
+    def only(self, part: Part) -> None:
+        """All arms but this one sleep. At rest each still takes some hundredths of a core, and five of them a
+        quarter of an engine's speed that needs every core at once.
+        """
+        for other in self.stack.parts:
+            _signal(other, signal.SIGCONT if other is part else signal.SIGSTOP)
+        time.sleep(SETTLES)
+
+    def wake(self) -> None:
+        for part in self.stack.parts:
+            _signal(part, signal.SIGCONT)
+
     def close(self) -> None:
+        self.wake()  # what sleeps does not hear that it is to end
         self.stack.stop()
         for part in self.stack.parts:
             for pipe in (part.process.stdin, part.process.stdout):
@@ -180,6 +196,13 @@ class Room:
         like = yaml.safe_load((self._models / "qwen3-reranker-0.6b.yaml").read_text(encoding="utf-8"))
         like |= {"name": FAKE, "description": "an engine that takes a GPU's time and has no model"}
         (self._models / f"{FAKE}.yaml").write_text(yaml.safe_dump(like), encoding="utf-8")
+
+
+def _signal(part: Part, number: signal.Signals) -> None:
+    """To a part and all that it has started."""
+    for pid in machine.family(part.process.pid) if part.alive else ():
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 @contextmanager

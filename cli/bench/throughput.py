@@ -53,6 +53,9 @@ EXPLAINED = (
 ALIKE = 0.02
 """Difference of scores beyond which arms did not do the same work; bfloat16 alone makes less."""
 
+WARM = 4
+"""Jobs that an arm is given first when it was woken."""
+
 TRIES = 2
 """Of each number in flight: one try may meet something else that the machine does."""
 
@@ -74,11 +77,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Bench:
-    """The arms of one model by name. `one_by_one`: those that take one job at a time; `searched`: those for
-    which the best number of jobs in flight is looked for.
+    """The arms of one model by name. `begin`: wakes one arm, and lets the others sleep. `one_by_one`: those
+    that take one job at a time; `searched`: those for which the best number of jobs in flight is looked for.
     """
 
     arms: Mapping[str, Arm]
+    begin: Callable[[str], None]
     one_by_one: frozenset[str]
     searched: frozenset[str]
     engine: dict[str, Any]
@@ -127,6 +131,8 @@ def start(here: Room, model: str, seed: int) -> Bench:
     service = here.service(model)
     alone = here.service(model, PODIUM_ENGINE__COALESCE="false")
     server = here.server(model, llm)
+    parts = {"llm": llm.part, "one_job": llm.part, "async_llm": asynchronous.part}
+    parts |= {"service": service.part, "uncoalesced": alone.part, "vllm_serve": server.part}
     asked = texts.questions(seed + 999, 3, 5)
     ours = service.scores(asked)
     difference = max(farthest(ours, other.scores(asked)) for other in (llm, asynchronous, server))
@@ -139,6 +145,7 @@ def start(here: Room, model: str, seed: int) -> Bench:
             "uncoalesced": lambda asked, at_once: alone.score(asked, at_once or 32),
             "vllm_serve": lambda asked, at_once: server.score(asked, at_once or 32),
         },
+        lambda arm: here.only(parts[arm]),
         frozenset({"one_job", "uncoalesced"}),
         frozenset({"async_llm", "service", "vllm_serve"}),
         _engine(here, model, llm),
@@ -150,6 +157,7 @@ def _start_fake(here: Room) -> Bench:
     raw = here.raw("engine", FAKE)
     service = here.service(FAKE)
     alone = here.service(FAKE, PODIUM_ENGINE__COALESCE="false")
+    parts = {ENGINE: raw.part, "one_job": raw.part, "service": service.part, "uncoalesced": alone.part}
     asked = texts.questions(999, 3, 5)
     return Bench(
         {
@@ -158,6 +166,7 @@ def _start_fake(here: Room) -> Bench:
             "service": lambda asked, at_once: service.score(asked, at_once or 32),
             "uncoalesced": lambda asked, at_once: alone.score(asked, at_once or 32),
         },
+        lambda arm: here.only(parts[arm]),
         frozenset({"one_job", "uncoalesced"}),
         frozenset({"service"}),
         _engine(here, FAKE, raw),
@@ -191,6 +200,7 @@ def measure(bench: Bench, model: str, documents: int, options: Options, steps: S
     at_once: dict[str, int] = {}
     for place, (arm, run) in enumerate(bench.arms.items()):
         steps.now(f"{model}, jobs of {documents}: warming {arm}")
+        bench.begin(arm)
         if arm in bench.searched:
             at_once[arm] = best(run, jobs, documents, seed + place * 100_000)
         else:
@@ -205,6 +215,8 @@ def measure(bench: Bench, model: str, documents: int, options: Options, steps: S
         random.Random(seed + number).shuffle(arms)
         for arm in arms:
             steps.now(f"{model}, jobs of {documents}, round {number + 1} of {options.repeats}: {arm}")
+            bench.begin(arm)
+            bench.arms[arm](texts.questions(seed + 800_000 + number, WARM, documents), at_once.get(arm))
             asked = _asked(arm, bench, seed + 900_000 + number, jobs, documents)
             found[arm] = texts.pairs(asked) / bench.arms[arm](asked, at_once.get(arm))
             steps.done()

@@ -80,7 +80,12 @@ def test_seeds_of_rounds_and_warmings_never_meet() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(texts, "questions", questions)
         bench = throughput.Bench(
-            {"one_job": run, "service": run}, frozenset({"one_job"}), frozenset({"service"}), {}, 0
+            {"one_job": run, "service": run},
+            lambda _: None,
+            frozenset({"one_job"}),
+            frozenset({"service"}),
+            {},
+            0,
         )
         for documents in throughput.DOCUMENTS:
             jobs = 1_000 // documents
