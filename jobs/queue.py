@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from jobs.errors import StoreUnavailable
+from jobs.events import SentEvents
 from jobs.model import Lane
 from jobs.settings import Settings
 
@@ -43,7 +44,6 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        task_send_sent_event=True,
         task_track_started=True,
         task_create_missing_queues=False,
         task_queues=[
@@ -79,6 +79,7 @@ class Doorbell:
     def __init__(self, app: Celery, redis: Redis) -> None:
         self._app = app
         self._redis = redis
+        self._sent = SentEvents(app)
 
     def announce(self, job_id: str, model: str, lane: Lane) -> None:
         """Tells the model's workers that a job waits. The Celery task's id is the job's id."""
@@ -99,3 +100,4 @@ class Doorbell:
             raise StoreUnavailable(
                 "the broker can't take a message; what is stored will be announced again"
             ) from error
+        self._sent.tell(task, job_id, task_id, queue)

@@ -63,8 +63,13 @@ async def create(
     state = request.app.state
     wait = _preferred_wait(prefer, settings)
     with state.waiting.watched(job.id) as told:
-        job_id = await asyncio.to_thread(_store_and_announce, job, state.store, state.doorbell, settings)
-        found = await _found(request, job_id, owner, wait, told if job_id == job.id else None)
+        job_id, seen = await asyncio.to_thread(
+            _accept, job, state.store, state.doorbell, settings, look=not wait
+        )
+        if seen is None:
+            found = await _found(request, job_id, owner, wait, told if job_id == job.id else None)
+        else:
+            found = job_out(*seen, settings.job_url(job_id))
     if job_id != job.id:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = settings.job_url(job_id)
@@ -177,6 +182,14 @@ def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
     if ending.of_job(job, JobState.CANCELLED, why, generation=None) is not Outcome.OK:
         ended = store.get(job_id)
         raise AlreadyEnded(f"the job is {ended.state.value if ended else 'gone'}: nothing was cancelled")
+
+
+def _accept(
+    job: NewJob, store: Store, doorbell: Doorbell, settings: Settings, *, look: bool
+) -> tuple[str, Seen | None]:
+    """The job's id, and with `look` what is to be seen of it: all in one turn of a thread."""
+    job_id = _store_and_announce(job, store, doorbell, settings)
+    return job_id, _look(job_id, job.owner, store) if look else None
 
 
 def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell, settings: Settings) -> str:

@@ -207,6 +207,8 @@ def _environment(settings: EngineSettings, profile: ModelProfile) -> None:
     os.environ["VLLM_BATCH_INVARIANT"] = "1" if profile.batch_invariant else "0"
     os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
     os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
+    # Jobs are tokenized beside one another already: more threads for one job would be in the engine's way.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for switch in ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ[switch] = "1"
 
