@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -17,6 +18,9 @@ from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings
 from jobs.store import Store, connect
 
+THREADS = 4
+"""That talk to Redis. More of them wait for their turn at Python, not for Redis: docs/decisions/0012."""
+
 
 def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     """The API, with the page at /ui if it is wanted and Gradio is installed."""
@@ -28,6 +32,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
         listener = asyncio.create_task(waiting.listen())
         yield
         while not listener.done():  # a cancel that meets redis-py as it connects can be lost there

@@ -38,9 +38,13 @@ def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path
     ) as service:
         # Killed while it works: the worker must not go on renewing leases for an engine that is gone.
         worker = service.score_worker()
-        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(200)])
+        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(600)])
         with service.client() as client:
-            until("running", lambda: client.get(f"/v1/jobs/{job_id}").json()["status"] == "running", 20)
+
+            def scored() -> int:
+                return int(client.get(f"/v1/jobs/{job_id}").json()["progress"]["scored"])
+
+            until("the engine has it", lambda: scored() > 0, 30)
         (core,) = cores(worker)
         core.kill()
         psutil.wait_procs([worker], timeout=30)

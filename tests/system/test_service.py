@@ -126,10 +126,15 @@ def test_flower_lists_each_job_as_one_task_whose_uuid_is_the_jobs_id(service: Se
     for job_id in ids:
         service.finished(job_id)
     with httpx.Client(base_url=service.flower, trust_env=False) as flower:
-        rows = _flower_rows(flower)
-        ours = [row for row in rows if row["uuid"] in ids]
-        assert sorted(row["uuid"] for row in ours) == sorted(ids)
-        assert {(row["name"], row["state"]) for row in ours} == {("podium.score", "SUCCESS")}
+        rows: list[dict[str, Any]] = []
+
+        def ours() -> list[dict[str, Any]]:
+            rows[:] = _flower_rows(flower)
+            return [row for row in rows if row["uuid"] in ids]
+
+        until("Flower knows", lambda: all(row["state"] == "SUCCESS" for row in ours()), 10)
+        assert sorted(row["uuid"] for row in ours()) == sorted(ids)
+        assert {(row["name"], row["state"]) for row in ours()} == {("podium.score", "SUCCESS")}
         assert word not in json.dumps(rows)
         for job_id in ids:
             page = flower.get(f"/task/{job_id}").text
