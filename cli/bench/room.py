@@ -42,8 +42,8 @@ FAKE_ENGINE = {
     "PODIUM_ENGINE__FAKE_STEP": "0.055",
     "PODIUM_ENGINE__FAKE_TOKEN": "0.000065",
 }
-"""A GPU's cost curve: Qwen3-Reranker-4B's on an A10G, whose users publish 89, 135, 210 and 580 ms for prompts of
-512, 1,024, 2,048 and 8,192 tokens.
+"""A GPU's cost curve: Qwen3-Reranker-4B's on an A10G, whose users publish 89, 135, 210 and 580 ms for prompts
+of 512, 1,024, 2,048 and 8,192 tokens.
 """
 
 NOT_OURS = (

@@ -38,7 +38,7 @@ def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path
     ) as service:
         # Killed while it works: the worker must not go on renewing leases for an engine that is gone.
         worker = service.score_worker()
-        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(600)])
+        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(300)])
         with service.client() as client:
 
             def scored() -> int:
