@@ -14,12 +14,16 @@ from api.body import BodyLimit
 from api.routes import callbacks, jobs, models
 from api.waiting import Waiting
 from jobs.ending import Ending
+from jobs.later import Later
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings
 from jobs.store import Store, connect
 
 THREADS = 4
 """That talk to Redis. More of them wait for their turn at Python, not for Redis: docs/decisions/0012."""
+
+NOTED_AFTER = 0.1
+"""Seconds until the store is told that a job's doorbell was rung. If that is lost, it is rung again."""
 
 
 def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
@@ -29,6 +33,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     celery = make_app(settings)
     doorbell = Doorbell(celery, redis)
     waiting = Waiting(settings.redis_url)
+    announced = Later("the notes of what was announced", store.announced, NOTED_AFTER)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -38,6 +43,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
         while not listener.done():  # a cancel that meets redis-py as it connects can be lost there
             listener.cancel()
             await asyncio.wait([listener], timeout=0.5)
+        await asyncio.to_thread(announced.flush)
         celery.close()
         redis.close()
 
@@ -51,6 +57,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     app.state.store = store
     app.state.waiting = waiting
     app.state.doorbell = doorbell
+    app.state.announced = announced
     app.state.ending = Ending(store, doorbell, settings)
     problems.install(app)
     app.include_router(jobs.router)

@@ -201,7 +201,7 @@ class JobsOut(Wire):
     next_cursor: str | None = None
 
 
-def job_out(job: Job, position: int | None, url: str) -> JobOut:
+def job_out(job: Job, url: str) -> JobOut:
     result: Result | None = job.result
     return JobOut(
         id=job.id,
@@ -209,7 +209,7 @@ def job_out(job: Job, position: int | None, url: str) -> JobOut:
         model=job.model,
         lane=job.lane,
         progress=Progress(scored=job.scored, total=job.total),
-        queue_position=position,
+        queue_position=job.position,
         attempts=job.attempts,
         created_at=_moment(job.created_at),
         started_at=None if job.started_at is None else _moment(job.started_at),

@@ -5,7 +5,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from redis import asyncio as aioredis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -25,13 +24,6 @@ PAUSES = ExponentialWithJitterBackoff(base=0.5, cap=10)
 
 
 ENDS = tuple(keys.EVENTS + state.value for state in JobState if state.terminal)
-
-
-class Seen(NamedTuple):
-    """A job, and how many stand before it while it waits."""
-
-    job: Job
-    position: int | None
 
 
 class Waiting:
@@ -76,8 +68,8 @@ class Waiting:
                 del self._waiters[job_id]
 
     async def ended(
-        self, look: Callable[[], Awaitable[Seen]], seconds: float, told: asyncio.Event, *, new: bool = False
-    ) -> Seen:
+        self, look: Callable[[], Awaitable[Job]], seconds: float, told: asyncio.Event, *, new: bool = False
+    ) -> Job:
         """What `look` sees as soon as the job has ended, or after `seconds`.
 
         `new`: it was watched before it was stored, so there is nothing to see yet.
@@ -88,7 +80,7 @@ class Waiting:
             if not new:
                 told.clear()
                 seen = await look()
-                if seen.job.state.terminal or clock.time() >= deadline:
+                if seen.state.terminal or clock.time() >= deadline:
                     return seen
             new = False
             try:

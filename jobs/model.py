@@ -197,6 +197,7 @@ class Job(Value):
     lane: Lane
     total: int
     scored: int = 0
+    position: int | None = Field(None, description="how many stand before it while it waits")
     generation: int = 0
     attempts: int = 0
     created_at: float

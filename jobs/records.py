@@ -45,7 +45,26 @@ def fields_of(job: NewJob) -> list[str | int]:
     return [item for pair in fields.items() for item in pair]
 
 
-def job_of(job_id: str, fields: dict[str, str], result: bytes | None = None) -> Job:
+def queued(job: NewJob, now_ms: int, position: int) -> Job:
+    """`job` as it is once `create.lua` has stored it."""
+    return Job(
+        id=job.id,
+        owner=job.owner,
+        state=JobState.QUEUED,
+        model=job.model,
+        lane=job.lane,
+        total=len(job.work.documents),
+        position=position,
+        created_at=now_ms / 1000,
+        metadata=job.work.metadata,
+        result_ttl=job.result_ttl,
+        callback=job.callback,
+    )
+
+
+def job_of(
+    job_id: str, fields: dict[str, str], result: bytes | None = None, position: int | None = None
+) -> Job:
     def when(name: str) -> float | None:
         return int(fields[name]) / 1000 if name in fields else None
 
@@ -57,6 +76,7 @@ def job_of(job_id: str, fields: dict[str, str], result: bytes | None = None) -> 
         lane=Lane(fields["lane"]),
         total=int(fields["total"]),
         scored=int(fields["scored"]),
+        position=position,
         generation=int(fields["generation"]),
         attempts=int(fields["attempts"]),
         created_at=int(fields["created_at"]) / 1000,

@@ -6,7 +6,7 @@ caller to handle, not an exception. `StoreUnavailable` is raised when Redis can'
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
@@ -85,8 +85,8 @@ class Store:
 
     # -- a job's path, in the order of its steps ---------------------------------------------------
 
-    def create(self, job: NewJob, room: Room = UNBOUNDED) -> Outcome | str:
-        """Stores `job` as queued and not yet announced: OK; REFUSED if the id exists.
+    def create(self, job: NewJob, room: Room = UNBOUNDED) -> Job | Outcome | str:
+        """Stores `job` as queued and not yet announced, and returns it so; REFUSED if the id exists.
 
         With an idempotency key that is known: the id of its first job, or CONFLICT for another request.
         Raises `QueueFull` when the job's lane has no room for it.
@@ -117,6 +117,8 @@ class Store:
         with _available():
             answer = self._scripts.run("create", where, args)
         match answer:
+            case ["OK", now_ms, position]:
+                return records.queued(job, now_ms, position)
             case ["REPLAYED", job_id]:
                 return str(job_id)
             case ["FULL", ms]:
@@ -128,9 +130,10 @@ class Store:
                 raise StoreUnavailable("Redis is full; try again later")
         return Outcome(answer[0])
 
-    def announced(self, job_id: str) -> Outcome:
-        """Notes that the job's doorbell was rung."""
-        return self._ask("announced", [keys.job(job_id), keys.UNANNOUNCED], [job_id])
+    def announced(self, job_ids: Sequence[str]) -> None:
+        """Notes that the doorbells of these jobs were rung."""
+        with _available():
+            self._scripts.run("announced", [keys.UNANNOUNCED, *map(keys.job, job_ids)], job_ids)
 
     def claim(self, job_id: str, worker: str, lease: timedelta) -> Claim | Outcome:
         """The right to work on a queued job until the lease ends, or why not."""
@@ -260,13 +263,14 @@ class Store:
     def get(self, job_id: str) -> Job | None:
         """The job, with its result once it has succeeded. None if there is no such job (any more)."""
         with _available():
-            fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
-            result = None
-            if fields.get("state") == JobState.SUCCEEDED:
-                result = self._bytes(keys.result(job_id))
-                if result is None:
-                    return None  # it expired between the two
-        return records.job_of(job_id, fields, result) if fields else None
+            answer = self._scripts.run("read", [keys.job(job_id), keys.result(job_id)], [job_id], raw=True)
+        if not answer:
+            return None
+        flat, position, result = [item.decode() for item in answer[0]], answer[1], answer[2]
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if fields["state"] == JobState.SUCCEEDED and result is None:
+            return None  # it expires in this very millisecond
+        return records.job_of(job_id, fields, result, position)
 
     def work(self, job_id: str) -> Work | None:
         """What an open job, or a failed one that can be run again, was asked for."""
@@ -298,11 +302,6 @@ class Store:
             if not places:
                 return
             before = places[-1]
-
-    def position(self, job: Job) -> int | None:
-        """How many jobs of the same queue stand before this one; None once it has left."""
-        with _available():
-            return cast("int | None", self._redis.zrank(keys.queued(job.model, job.lane), job.id))
 
     # -- callbacks ------------------------------------------------------------------------------------------
 

@@ -178,7 +178,7 @@ class Runner:
         log.info("%s handed back (charged: %s): %s", claim.job_id, died, outcome)
         if outcome is Outcome.OK:
             self.doorbell.announce(claim.job_id, claim.model, claim.lane)
-            self.store.announced(claim.job_id)
+            self.store.announced([claim.job_id])
         return Ended.HANDED_BACK
 
     def _insist(self, write: Callable[[], Outcome]) -> Outcome:

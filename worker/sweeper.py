@@ -117,7 +117,7 @@ class Sweeper:
         job = self._store.get(job_id)
         if job is not None and job.state is JobState.QUEUED:
             self._doorbell.announce(job_id, job.model, job.lane)
-        self._store.announced(job_id)
+        self._store.announced([job_id])
 
     def _poison(self, job_id: str, generation: int, attempts: int) -> None:
         job = self._store.get(job_id)

@@ -12,7 +12,7 @@ from api import problems
 from api.admission import admit, estimate_tokens, room
 from api.auth import Owner, bearer
 from api.schemas import JobOut, JobRequest, JobsOut, job_out
-from api.waiting import Seen, Waiting
+from api.waiting import Waiting
 from jobs.ending import Ending
 from jobs.errors import (
     AlreadyEnded,
@@ -24,6 +24,7 @@ from jobs.errors import (
     NotRetryable,
     StoreUnavailable,
 )
+from jobs.later import Later
 from jobs.model import Failure, Idempotency, Job, NewJob
 from jobs.queue import Doorbell
 from jobs.settings import Settings
@@ -64,12 +65,12 @@ async def create(
     wait = _preferred_wait(prefer, settings)
     with state.waiting.watched(job.id) as told:
         job_id, seen = await asyncio.to_thread(
-            _accept, job, state.store, state.doorbell, settings, look=not wait
+            _accept, job, state.store, state.doorbell, state.announced, settings
         )
-        if seen is None:
+        if wait:
             found = await _found(request, job_id, owner, wait, told if job_id == job.id else None)
         else:
-            found = job_out(*seen, settings.job_url(job_id))
+            found = job_out(seen, settings.job_url(job_id))
     if job_id != job.id:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = settings.job_url(job_id)
@@ -91,7 +92,7 @@ async def jobs(
     state = request.app.state
     found, after = await asyncio.to_thread(_page, state.store, owner, status, _place(cursor), limit)
     return JobsOut(
-        jobs=[job_out(job, None, state.settings.job_url(job.id)) for job in found],
+        jobs=[job_out(job, state.settings.job_url(job.id)) for job in found],
         next_cursor=None if after is None else f"{after[0]}-{after[1]}",
     )
 
@@ -138,9 +139,11 @@ async def cancel(job_id: str, request: Request, owner: Owner) -> JobOut:
 async def retry(job_id: str, request: Request, response: Response, owner: Owner) -> JobOut:
     """Runs a failed job again, as a new job: an end is an end. Asked twice, it is the same new job."""
     state = request.app.state
-    found = await asyncio.to_thread(_retry, job_id, owner, state.store, state.doorbell, state.settings)
-    response.headers["Location"] = state.settings.job_url(found)
-    return await _found(request, found, owner, 0)
+    found, seen = await asyncio.to_thread(
+        _retry, job_id, owner, state.store, state.doorbell, state.announced, state.settings
+    )
+    url = response.headers["Location"] = state.settings.job_url(found)
+    return job_out(seen, url)
 
 
 async def _found(
@@ -150,22 +153,17 @@ async def _found(
     state = request.app.state
     waiting: Waiting = state.waiting
 
-    async def look() -> Seen:
-        return await asyncio.to_thread(_look, job_id, owner, state.store)
+    async def look() -> Job:
+        return await asyncio.to_thread(_owned, job_id, owner, state.store)
 
     if not wait:
-        job, position = await look()
+        job = await look()
     elif told is not None:
-        job, position = await waiting.ended(look, wait, told, new=True)
+        job = await waiting.ended(look, wait, told, new=True)
     else:
         with waiting.watched(job_id) as told:
-            job, position = await waiting.ended(look, wait, told)
-    return job_out(job, position, state.settings.job_url(job_id))
-
-
-def _look(job_id: str, owner: str, store: Store) -> Seen:
-    job = _owned(job_id, owner, store)
-    return Seen(job, None if job.state.terminal else store.position(job))
+            job = await waiting.ended(look, wait, told)
+    return job_out(job, state.settings.job_url(job_id))
 
 
 def _owned(job_id: str, owner: str, store: Store) -> Job:
@@ -185,32 +183,38 @@ def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
 
 
 def _accept(
-    job: NewJob, store: Store, doorbell: Doorbell, settings: Settings, *, look: bool
-) -> tuple[str, Seen | None]:
-    """The job's id, and with `look` what is to be seen of it: all in one turn of a thread."""
-    job_id = _store_and_announce(job, store, doorbell, settings)
-    return job_id, _look(job_id, job.owner, store) if look else None
+    job: NewJob, store: Store, doorbell: Doorbell, announced: Later[str], settings: Settings
+) -> tuple[str, Job]:
+    """The job's id, and what is to be seen of it: all in one turn of a thread.
 
-
-def _store_and_announce(job: NewJob, store: Store, doorbell: Doorbell, settings: Settings) -> str:
-    """The id of the job: its own, or that of the job which its idempotency key has made before."""
+    The id of another job, if the idempotency key has made that before.
+    """
     created = store.create(job, room(settings))
-    if created is Outcome.CONFLICT:
+    if isinstance(created, Outcome):
         raise IdempotencyConflict("this Idempotency-Key was used for another request: use a new one")
-    if not isinstance(created, Outcome):
-        if store.get(created) is None:
-            raise JobErased(f"this Idempotency-Key made the job {created}, which is no longer kept")
-        return created
+    if not isinstance(created, Job):
+        try:
+            return created, _owned(created, job.owner, store)
+        except JobNotFound:
+            gone = f"this Idempotency-Key made the job {created}, which is no longer kept"
+            raise JobErased(gone) from None
     try:
         doorbell.announce(job.id, job.model, job.lane)
-        store.announced(job.id)
+        announced.add(job.id)
     except StoreUnavailable as error:
         # It is stored, so it is accepted: the sweeper announces it.
         log.warning("%s is stored, not announced: %s", job.id, error)
-    return job.id
+    return job.id, created
 
 
-def _retry(job_id: str, owner: str, store: Store, doorbell: Doorbell, settings: Settings) -> str:
+def _retry(
+    job_id: str,
+    owner: str,
+    store: Store,
+    doorbell: Doorbell,
+    announced: Later[str],
+    settings: Settings,
+) -> tuple[str, Job]:
     job = _owned(job_id, owner, store)
     work = store.work(job_id)
     if job.state is not JobState.FAILED or work is None:
@@ -227,7 +231,7 @@ def _retry(job_id: str, owner: str, store: Store, doorbell: Doorbell, settings: 
         callback=job.callback,
         idempotency=Idempotency(key=f"retry-of-{job_id}", request=job_id, ttl=job.result_ttl),
     )
-    return _store_and_announce(again, store, doorbell, settings)
+    return _accept(again, store, doorbell, announced, settings)
 
 
 LOOKED_AT = 2_000

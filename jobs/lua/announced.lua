@@ -1,8 +1,7 @@
--- Notes that a job's doorbell was rung.
--- KEYS  1 job  2 unannounced zset
--- ARGV  1 id
--- returns OK | MISSING
-redis.call('ZREM', KEYS[2], ARGV[1])
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'MISSING' end
-redis.call('HSET', KEYS[1], 'announced_at', now_ms())
-return 'OK'
+-- Notes that the doorbells of some jobs were rung.
+-- KEYS  1 unannounced zset  2.. jobs
+-- ARGV  1.. their ids
+for i = 2, #KEYS do
+  redis.call('ZREM', KEYS[1], ARGV[i - 1])
+  if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('HSET', KEYS[i], 'announced_at', now_ms()) end
+end

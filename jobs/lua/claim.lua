@@ -2,7 +2,7 @@
 -- KEYS  1 job  2 running zset  3 unannounced zset  4 deadlines zset  5 work
 -- ARGV  1 id  2 worker  3 lease in ms  4 allowed predecessors  5 new state  6 a name for this very call
 -- returns {OK, now, hash as a flat list, work} | {REFUSED} | {MISSING} | {LATE} (a deadline has passed: it must expire)
-local found = redis.call('HMGET', KEYS[1], 'state', 'start_by', 'finish_by', 'claim', 'queued_in', 'tokens', 'announced_at')
+local found = redis.call('HMGET', KEYS[1], 'state', 'start_by', 'finish_by', 'claim', 'queued_in', 'tokens', 'announced_at', 'created_at')
 if not found[1] then return {'MISSING'} end
 local now = now_ms()
 -- The answer to this call was lost with its connection, and the client asks again.
@@ -24,6 +24,7 @@ local lane = lane_of(found[5])
 redis.call('HINCRBY', lane, 'tokens', -tonumber(found[6]))
 note_started(lane, now)
 local through = tonumber(redis.call('HGET', lane, 'claimed_through') or 0)
-if found[7] and tonumber(found[7]) > through then redis.call('HSET', lane, 'claimed_through', found[7]) end
+local announced = found[7] or found[8] -- claimed before the ringing was noted
+if tonumber(announced) > through then redis.call('HSET', lane, 'claimed_through', announced) end
 redis.call('PUBLISH', 'podium:events:' .. ARGV[5], ARGV[1])
 return {'OK', now, redis.call('HGETALL', KEYS[1]), redis.call('GET', KEYS[5])}

@@ -18,7 +18,7 @@ SUBSCRIBED, EVENT = "psubscribe", "pmessage"
 @pytest.fixture
 def published(redis: Redis) -> Iterator[PubSub]:
     """What goes over the channels of Celery's events."""
-    with redis.pubsub() as listener:
+    with redis.pubsub() as listener:  # type: ignore[no-untyped-call]
         listener.psubscribe("*celeryev*")
         until("subscribed", lambda: (listener.get_message(timeout=1) or {}).get("type") == SUBSCRIBED, 5)
         yield listener

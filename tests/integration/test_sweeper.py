@@ -42,7 +42,7 @@ def test_a_long_backlog_is_not_taken_for_lost(sweeper: Sweeper, store: Store, do
     for number in range(20):
         store.create(new_job(f"job-{number}"))
         doorbell.announce(f"job-{number}", "minilm", Lane.INTERACTIVE)
-        store.announced(f"job-{number}")
+        store.announced([f"job-{number}"])
     for _ in range(5):
         sweeper.sweep()
     assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 20
@@ -54,7 +54,7 @@ def test_a_queue_that_lost_its_messages_is_rung_for_again(
     for number in range(3):
         store.create(new_job(f"job-{number}"))
         doorbell.announce(f"job-{number}", "minilm", Lane.INTERACTIVE)
-        store.announced(f"job-{number}")
+        store.announced([f"job-{number}"])
     redis.delete("score.minilm.interactive")
     sweeper.sweep()
     assert doorbell.ringing("minilm", Lane.INTERACTIVE) == 0, "a worker may just have taken them"
@@ -69,7 +69,7 @@ def test_a_job_whose_message_is_lost_is_rung_for_again_when_others_overtake_it(
     for number, seconds in enumerate((0, 1, 20, 21)):
         then = Store(redis, offset=timedelta(seconds=seconds))
         then.create(new_job(f"job-{number}"))
-        then.announced(f"job-{number}")
+        then.announced([f"job-{number}"])
     doorbell.announce("job-3", "minilm", Lane.INTERACTIVE)
     sweeper = Sweeper(Store(redis, offset=timedelta(seconds=30)), doorbell, settings)
     sweeper.sweep()
@@ -78,6 +78,21 @@ def test_a_job_whose_message_is_lost_is_rung_for_again_when_others_overtake_it(
     for _ in range(3):
         sweeper.ring_again()
     assert announced_ids(redis) == ["job-3", "job-0", "job-1"]
+
+
+def test_overtaking_is_seen_also_by_jobs_that_are_claimed_before_their_ringing_is_noted(
+    redis: Redis, doorbell: Doorbell, settings: Settings
+) -> None:
+    lost, quick = Store(redis), Store(redis, offset=timedelta(seconds=20))
+    lost.create(new_job("lost"))
+    lost.announced(["lost"])
+    quick.create(new_job("quick"))
+    doorbell.announce("quick", "minilm", Lane.INTERACTIVE)
+    quick.claim("quick", "worker-1", LEASE)
+    quick.announced(["quick", "gone"])
+    Sweeper(Store(redis, offset=timedelta(seconds=30)), doorbell, settings).ring_again()
+    assert announced_ids(redis) == ["quick", "lost"]
+    assert redis.exists("podium:job:gone") == 0, "nothing is noted of a job that is gone"
 
 
 def announced_ids(redis: Redis) -> list[str]:

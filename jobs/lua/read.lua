@@ -1,0 +1,8 @@
+-- A job as a reader sees it, at one moment.
+-- KEYS  1 job  2 result
+-- ARGV  1 id
+-- returns {} | {hash as a flat list, how many stand before it or nil, result or nil}
+local fields = redis.call('HGETALL', KEYS[1])
+if #fields == 0 then return {} end
+local queue = redis.call('HGET', KEYS[1], 'queued_in')
+return {fields, redis.call('ZRANK', queue, ARGV[1]), redis.call('GET', KEYS[2])}
