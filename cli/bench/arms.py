@@ -93,9 +93,15 @@ class Service:
             _succeeded(answer, len(documents))
         return seconds
 
+    def ranked(self, asked: Sequence[Question], at_once: int) -> tuple[float, list[list[float]]]:
+        """As `score`, with each job's scores in the order of its documents."""
+        seconds, answers = asyncio.run(
+            wire.ask_all(self.url, [self.job(one) for one in asked], at_once, wire.job_ended)
+        )
+        return seconds, [_in_order(answer.json()["results"]) for answer in answers]
+
     def scores(self, asked: Sequence[Question]) -> list[list[float]]:
-        _, answers = asyncio.run(wire.ask_all(self.url, [self.job(one) for one in asked], 1, wire.job_ended))
-        return [_in_order(answer.json()["results"]) for answer in answers]
+        return self.ranked(asked, 1)[1]
 
     def job(self, asked: Question, *, wait: bool = True, **more: Any) -> bytes:
         """The request of one job, of the lane `interactive` if nothing else is said."""

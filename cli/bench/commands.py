@@ -193,3 +193,27 @@ def peers(
 
     asked = bench.Options(model, docs, pairs, repeats)
     run_to_exit(lambda: bench.peers(asked, Output(json, plots, markdown)))
+
+
+@app.command()
+def cache(
+    model: Annotated[str, typer.Option(help="A profile.")] = "minilm",
+    docs: Annotated[
+        list[int] | None, typer.Option(help="Documents of a job; repeat it. Default: 20, 100.", min=1)
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs of each round.", min=1)] = 2_000,
+    repeats: Repeats = 5,
+    json: Json = None,
+    plots: Plots = None,
+    markdown: Markdown = False,
+) -> None:
+    """The same jobs twice: the second time their scores are known. 3 minutes.
+
+    second / first: the median of each round's own ratio.
+    largest score difference: between the two runs, of all pairs.
+    """
+    from cli.bench import cache as bench
+    from cli.bench.report import Output
+
+    asked = bench.Options(model, tuple(docs or bench.Options.documents), pairs, repeats=repeats)
+    run_to_exit(lambda: bench.cache(asked, Output(json, plots, markdown)))

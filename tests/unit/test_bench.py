@@ -10,6 +10,7 @@ import pytest
 
 from bench import texts
 from cli.bench import (
+    cache,
     figures,
     growth,
     lanes,
@@ -224,6 +225,17 @@ def test_a_peer_that_is_not_installed_has_a_row_that_says_so() -> None:
     rows = peers.rows_of(rounds, {peers.PODIUM: 8}, {peers.SERVER: 1e-7}, {peers.LIBRARY: "not installed"})
     assert [row["podium_over_it"] for row in rows] == [1, 2, None]
     assert rows[2]["note"] == "not installed"
+
+
+def test_a_second_run_is_compared_with_its_own_first_one() -> None:
+    rounds = [
+        {"first": 100.0, "second": 1_200.0},
+        {"first": 50.0, "second": 1_000.0},
+        {"first": 80.0, "second": 800.0},
+    ]
+    found = cache.row(20, rounds, [0.0, 2e-7, 1e-7])
+    assert (found["first_pairs_per_s"], found["second_pairs_per_s"], found["cache_gain"]) == (80, 1_000, 12)
+    assert found["largest_score_difference"] == 2e-7, "the worst of all rounds"
 
 
 def test_the_machine_is_described(tmp_path: Path) -> None:
