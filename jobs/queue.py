@@ -4,14 +4,16 @@ Losing a message loses nothing: jobs rest in the store, and the sweeper rings ag
 are acknowledged early, and why Celery's results, retries, time limits and revokes are not used.
 """
 
+from functools import cache
+
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
 from jobs.errors import StoreUnavailable
 from jobs.events import SentEvents
+from jobs.message import Blank, blank
 from jobs.model import Lane
 from jobs.settings import Settings
 
@@ -24,6 +26,7 @@ def queue_name(model: str, lane: Lane) -> str:
     return f"score.{model}.{lane.value}"
 
 
+@cache
 def lane_of(queue: str) -> Lane | None:
     """The lane of a queue of jobs; None for another."""
     return next((lane for lane in Lane if queue.endswith(f".{lane.value}")), None)
@@ -80,6 +83,7 @@ class Doorbell:
         self._app = app
         self._redis = redis
         self._sent = SentEvents(app)
+        self._blanks: dict[str, Blank] = {}
 
     def announce(self, job_id: str, model: str, lane: Lane) -> None:
         """Tells the model's workers that a job waits. The Celery task's id is the job's id."""
@@ -94,9 +98,11 @@ class Doorbell:
         return int(self._redis.llen(queue_name(model, lane)))
 
     def _send(self, task: str, job_id: str, task_id: str, queue: str) -> None:
+        if queue not in self._blanks:  # a queue has one kind of task
+            self._blanks[queue] = blank(self._app, task, queue)
         try:
-            self._app.send_task(task, args=[job_id], task_id=task_id, queue=queue, retry=False)
-        except (OperationalError, RedisError) as error:
+            self._redis.lpush(queue, self._blanks[queue].filled(job_id, task_id))
+        except RedisError as error:
             raise StoreUnavailable(
                 "the broker can't take a message; what is stored will be announced again"
             ) from error

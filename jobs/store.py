@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
@@ -149,14 +150,21 @@ class Store:
         return records.claim_of(job_id, answer[1], dict(zip(flat[::2], flat[1::2], strict=True)), answer[3])
 
     def renew(
-        self, job_id: str, generation: int, lease: timedelta, scored: int, *, inside: bool = False
-    ) -> Outcome:
-        """Prolongs a lease; `scored` is the number of documents that have their score.
+        self, held: Sequence[tuple[str, int, int]], lease: timedelta, *, inside: bool = False
+    ) -> list[Outcome]:
+        """Prolongs leases: of each (id, generation, number of documents that have their score).
 
-        `inside`: the engine is about to be given the job. Said of a suspect before, not after.
+        `inside`: the engine is about to be given the jobs. Said of a suspect before, not after.
         """
-        args = [job_id, generation, milliseconds(lease), scored, JobState.RUNNING.value, int(inside)]
-        return self._ask("renew", [keys.job(job_id), keys.RUNNING], args)
+        where = [keys.RUNNING, *(keys.job(job_id) for job_id, _, _ in held)]
+        args: list[Any] = [
+            milliseconds(lease),
+            JobState.RUNNING.value,
+            int(inside),
+            *chain.from_iterable(held),
+        ]
+        with _available():
+            return [Outcome(answer) for answer in self._scripts.run("renew", where, args)]
 
     def finish(
         self,

@@ -44,6 +44,8 @@ def clean(text: str, steps: Collection[CleanStep]) -> tuple[str, tuple[CleanStep
 
     `text` must hold no lone surrogates.
     """
+    if not steps:
+        return text, ()
     changed = set()
 
     def take(step: CleanStep) -> None:

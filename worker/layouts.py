@@ -6,6 +6,7 @@ that a document is cut without harm to what follows it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from worker.engines.base import Prompt, Tokenizer
 from worker.profiles import ModelProfile
@@ -18,6 +19,12 @@ class Layout:
     encode: Callable[[Sequence[str]], list[Prompt]]
     tail: int
     query: Prompt | None = None
+
+    @cached_property
+    def fixed(self) -> int:
+        """Tokens of each prompt that are not its document's."""
+        # Of a document of one token, not of none: a template's last space and the first word are one token.
+        return len(self.encode(["a"])[0]) - 1
 
     def cut(self, prompt: Prompt, limit: int) -> Prompt:
         """`prompt` with at most `limit` tokens: the end of its document is left out."""

@@ -63,14 +63,17 @@ class Leases:
     def _run(self) -> None:
         while not self._stop.wait(min(self._lease / 3, ONE_SECOND).total_seconds()):
             with self._lock:
-                held = list(self._held.items())
-            for (job_id, generation), progress in held:
-                try:
-                    outcome = self._store.renew(job_id, generation, self._lease, progress.scored())
-                except StoreUnavailable as error:
-                    log.warning("leases can't be renewed: %s", error)
-                    break
+                held = dict(self._held)
+            if not held:
+                continue
+            asked = [(*key, progress.scored()) for key, progress in held.items()]
+            try:
+                outcomes = self._store.renew(asked, self._lease)
+            except StoreUnavailable as error:
+                log.warning("leases can't be renewed: %s", error)
+                continue
+            for key, outcome in zip(held, outcomes, strict=True):
                 if outcome is not Outcome.OK:
-                    log.info("lease of %s (generation %d) is gone: %s", job_id, generation, outcome)
-                    progress.lost = True
-                    progress.drop()
+                    log.info("lease of %s (generation %d) is gone: %s", *key, outcome)
+                    held[key].lost = True
+                    held[key].drop()

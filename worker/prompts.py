@@ -62,14 +62,12 @@ def build(
         for document, (text, _) in zip(work.documents, cleaned, strict=True)
     ]
     texts = [text for (text, _), reads in zip(cleaned, readable, strict=True) if reads]
-    # With a document of one token, not with none: a template's last space and the first word are one token.
-    shortest, *whole = layout.encode(["a", *texts])
-    fixed = len(shortest) - 1
-    _must_fit(layout, fixed, max_tokens)
-    limit = (
-        max_tokens if work.max_tokens_per_doc is None else min(max_tokens, fixed + work.max_tokens_per_doc)
-    )
-    reader = Reader(layout, tokenizer, work.overflow, limit, fixed)
+    whole = layout.encode(texts)
+    if layout.query is not None or max(map(len, whole), default=max_tokens + 1) > max_tokens:
+        _must_fit(layout, max_tokens)
+    per_document = work.max_tokens_per_doc
+    limit = max_tokens if per_document is None else min(max_tokens, layout.fixed + per_document)
+    reader = Reader(layout, tokenizer, work.overflow, limit)
     prompts = iter(whole)
     readings: list[Reading] = []
     for (text, steps), reads in zip(cleaned, readable, strict=True):
@@ -88,8 +86,8 @@ def build(
     )
 
 
-def _must_fit(layout: Layout, fixed: int, max_tokens: int) -> None:
-    needed = fixed + 1 if layout.query is None else len(layout.query)
+def _must_fit(layout: Layout, max_tokens: int) -> None:
+    needed = layout.fixed + 1 if layout.query is None else len(layout.query)
     if needed > max_tokens:
         raise QueryTooLong(
             f"instruction and query are {needed - max_tokens:,} tokens too long: with what the model needs "

@@ -27,13 +27,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads documents in prompts of at most `limit` tokens, `fixed` of which are not the document's."""
+    """Reads documents in prompts of at most `limit` tokens."""
 
     layout: Layout
     tokenizer: Tokenizer
     overflow: Overflow
     limit: int
-    fixed: int
 
     def read(self, text: str, whole: Prompt, cleaned: tuple[CleanStep, ...], budget: int) -> Reading:
         """`whole` is the text's prompt, uncut. `budget`: how many tokens its windows may have together."""
@@ -44,7 +43,7 @@ class Reader:
                 cut = self.layout.cut(whole, self.limit)
                 return Reading(text, (cut,), DocumentStatus.TRUNCATED, cleaned=cleaned)
             case Overflow.ERROR:
-                found, room = len(whole) - self.fixed, self.limit - self.fixed
+                found, room = len(whole) - self.layout.fixed, self.limit - self.layout.fixed
                 why = (
                     f"has {found:,} tokens, {found - room:,} more than the {room:,} that fit beside the query"
                 )
@@ -54,7 +53,7 @@ class Reader:
 
     def _in_windows(self, text: str, cleaned: tuple[CleanStep, ...], budget: int) -> Reading:
         spans = self.tokenizer.spans(text)
-        room = self.limit - self.fixed
+        room = self.limit - self.layout.fixed
         while True:
             found = windows.divide(text, spans, room)
             if len(found) > windows.MOST:

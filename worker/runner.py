@@ -144,7 +144,7 @@ class Runner:
         def entering() -> None:
             try:
                 lease = self.settings.jobs.lease
-                self.store.renew(claim.job_id, claim.generation, lease, 0, inside=True)
+                self.store.renew([(claim.job_id, claim.generation, 0)], lease, inside=True)
             except StoreUnavailable as error:
                 log.warning("%s goes in unnoted: %s", claim.job_id, error)
 

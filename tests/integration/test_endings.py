@@ -171,7 +171,7 @@ def test_a_job_that_did_not_end_in_time_expires_also_while_it_runs(
     assert get(store).state is JobState.RUNNING
     sweep(redis, doorbell, settings, 125)
     expired(store, "did not end")
-    assert store.renew("job-1", claim.generation, LEASE, 1) is Outcome.REFUSED
+    assert store.renew([("job-1", claim.generation, 1)], LEASE) == [Outcome.REFUSED]
     late = Failure(code="late", message="late")
     assert store.finish("job-1", claim.generation, JobState.FAILED, late) is Outcome.REFUSED
 

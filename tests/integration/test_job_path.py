@@ -76,11 +76,24 @@ def test_a_late_write_of_a_stale_worker_is_superseded(store: Store) -> None:
     second = store.claim("job-1", "worker-2", LEASE)
     assert isinstance(second, Claim)
     failure = Failure(code="x", message="x")
-    assert store.renew("job-1", first.generation, LEASE, 1) is Outcome.SUPERSEDED
+    assert store.renew([("job-1", first.generation, 1)], LEASE) == [Outcome.SUPERSEDED]
     assert store.release("job-1", first.generation, charge=True) is Outcome.SUPERSEDED
     assert store.finish("job-1", first.generation, JobState.FAILED, failure) is Outcome.SUPERSEDED
     assert store.finish("job-1", second.generation, JobState.FAILED, failure) is Outcome.OK
     assert store.finish("job-1", second.generation, JobState.FAILED, failure) is Outcome.REFUSED
+
+
+def test_leases_are_renewed_together_and_each_is_told_its_own_outcome(store: Store) -> None:
+    for job_id in ("held", "given-back"):
+        store.create(new_job(job_id))
+        store.claim(job_id, "worker-1", LEASE)
+    store.release("given-back", 1, charge=False)
+    asked = [("gone", 1, 0), ("held", 1, 3), ("given-back", 1, 1), ("held", 7, 9)]
+    outcomes = [Outcome.MISSING, Outcome.OK, Outcome.REFUSED, Outcome.SUPERSEDED]
+    assert store.renew(asked, LEASE) == outcomes
+    held = store.get("held")
+    assert held is not None
+    assert held.scored == 3
 
 
 def test_a_lost_lease_goes_back_charged_and_a_kept_one_does_not(
@@ -90,7 +103,7 @@ def test_a_lost_lease_goes_back_charged_and_a_kept_one_does_not(
         store.create(new_job(job_id))
         store.claim(job_id, "worker-1", LEASE)
     later = Store(redis, offset=timedelta(seconds=10))
-    later.renew("kept", 1, LEASE, 2)
+    later.renew([("kept", 1, 2)], LEASE)
     Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings).sweep()
     lost, kept = store.get("lost"), store.get("kept")
     assert lost is not None
@@ -106,7 +119,7 @@ def test_a_job_that_loses_every_worker_is_poison_and_its_callback_says_so(
     store.create(new_job(callback=CallbackTarget(url="https://example.com/hook")))
     for generation in range(1, settings.jobs.max_attempts + 1):
         assert isinstance(store.claim("job-1", "worker-1", LEASE), Claim)
-        store.renew("job-1", generation, LEASE, 0, inside=True)
+        store.renew([("job-1", generation, 0)], LEASE, inside=True)
         Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings).take_back()
     job, callback = store.get("job-1"), store.callback("job-1")
     assert job is not None

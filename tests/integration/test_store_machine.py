@@ -77,7 +77,7 @@ def machine(redis: Redis) -> type[RuleBasedStateMachine]:
         @rule(data=st.data())
         def a_worker_renews(self, data: st.DataObject) -> None:
             job_id, generation = data.draw(st.sampled_from(self.held))
-            outcome = self.store.renew(job_id, generation, LEASE, 1)
+            (outcome,) = self.store.renew([(job_id, generation, 1)], LEASE)
             assert outcome is not Outcome.OK or generation == self.newest[job_id]
 
         @rule()

@@ -164,7 +164,7 @@ def test_after_a_redis_outage_nothing_is_taken_back_for_one_lease(outage: Outage
 
 def test_a_renewal_during_that_lease_keeps_the_job(outage: Outage) -> None:
     outage.away = False
-    outage.renew("job-1", 1, LEASE, 0)
+    outage.renew([("job-1", 1, 0)], LEASE)
     assert outage.swept.wait(10)
     outage.swept.clear()
     assert outage.swept.wait(10), "a whole round has passed"

@@ -8,6 +8,7 @@ import multiprocessing.connection
 import os
 import threading
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class FastTokenizer:
             tokenizer.no_padding()
         # A caller's text that looks like <|im_end|> is text: never a control token.
         self._text.encode_special_tokens = True
+        self.encode_control = cache(self._encode_control)  # of a profile's own texts: few, and each job's
 
     def encode_batch(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         encodings = self._text.encode_batch_fast(list(texts), add_special_tokens=special)
@@ -63,7 +65,7 @@ class FastTokenizer:
         spans: list[tuple[int, int]] = self._text.encode(text, add_special_tokens=False).offsets
         return spans
 
-    def encode_control(self, text: str) -> list[int]:
+    def _encode_control(self, text: str) -> list[int]:
         ids: list[int] = self._control.encode(text, add_special_tokens=False).ids
         return ids
 
