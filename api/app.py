@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 
 from api import health, problems
 from api.body import BodyLimit
-from api.routes import callbacks, jobs, models
+from api.routes import callbacks, jobs, models, rerank, score
 from api.waiting import Waiting
 from jobs.ending import Ending
 from jobs.later import Later
@@ -62,7 +62,10 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     problems.install(app)
     app.include_router(jobs.router)
     app.include_router(callbacks.router)
+    app.include_router(rerank.router)
+    app.include_router(score.router)
     app.include_router(models.router)
+    app.include_router(models.info)
     app.include_router(health.router)
     app.add_middleware(BodyLimit, limit=settings.limits.body_bytes)
     if page:

@@ -24,6 +24,7 @@ STATUS: dict[type[errors.PodiumError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.ModelNotFound: HTTPStatus.NOT_FOUND,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
     errors.AlreadyEnded: HTTPStatus.CONFLICT,
     errors.NotRetryable: HTTPStatus.CONFLICT,

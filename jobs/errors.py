@@ -32,6 +32,12 @@ class UnknownModel(PodiumError):
     code = "unknown_model"
 
 
+class ModelNotFound(UnknownModel):
+    """The path names a model that is not served here."""
+
+    code = "model_not_found"
+
+
 class CallbackForbidden(PodiumError):
     """The callback's target may not be called from here."""
 

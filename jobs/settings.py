@@ -31,6 +31,18 @@ ROOT = Path(__file__).resolve().parent.parent
 """Where the project lies: `configs/` is beside the packages."""
 
 
+ALIASES = (
+    "default",
+    "default/not-specified",
+    *("rerank-v3.5", "rerank-v4.0", "rerank-v4.0-pro", "rerank-v4.0-fast"),
+    *("rerank-english-v2.0", "rerank-english-v3.0", "rerank-multilingual-v2.0", "rerank-multilingual-v3.0"),
+    *("jina-reranker-v1-base-en", "jina-reranker-v1-turbo-en", "jina-reranker-v2-base-multilingual"),
+    *("jina-reranker-m0", "jina-reranker-v3"),
+    *("rerank-1", "rerank-lite-1", "rerank-2", "rerank-2-lite", "rerank-2.5", "rerank-2.5-lite"),
+)
+"""Clients of Cohere, Jina and Voyage send these where their user has named no model."""
+
+
 def _number(value: Any) -> Any:
     """The environment writes 2.5 as text."""
     try:
@@ -74,6 +86,9 @@ class Jobs(Section):
     max_deaths: int = Field(3, gt=0, description="engines that die with a job inside before it is poison")
     max_attempts: int = Field(6, gt=0, description="the same, with workers that are lost whole counted in")
     result_ttl: Seconds = timedelta(hours=24)
+    dialect_ttl: Seconds = Field(
+        timedelta(minutes=5), description="how long a result is kept that its caller has waited for already"
+    )
     idempotency_ttl: Seconds = timedelta(hours=24)
     max_wait: Seconds = timedelta(seconds=60)
 
@@ -135,6 +150,9 @@ class Settings(Section):
     )
     model: str = Field("minilm", description="the default model, a profile in configs/models/")
     models: tuple[str, ...] = Field((), description="further models that workers elsewhere serve")
+    aliases: tuple[str, ...] = Field(
+        ALIASES, description="names of other services' models that mean the default model here"
+    )
     models_dir: Path = ROOT / "configs" / "models"
     api_keys: SecretStr = Field(SecretStr(""), description="name:key,name:key; empty = loopback only")
     flower_auth: SecretStr = Field(
@@ -256,5 +274,5 @@ def _put(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise ConfigurationError(f"{name}: {section} is a value, not a section")
-    is_list = last == "models" and not sections
+    is_list = last in ("models", "aliases") and not sections
     tree[last] = list(_parts(value)) if is_list else value

@@ -1,7 +1,6 @@
 """Jobs: steps 1 to 3 of a job's path, and the reading of its end."""
 
 import asyncio
-import logging
 import re
 import uuid
 from typing import Annotated
@@ -9,29 +8,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import problems
-from api.admission import admit, estimate_tokens, room
+from api.accepting import accept, cancel_job, owned
+from api.admission import admit, estimate_tokens
 from api.auth import Owner, bearer
 from api.schemas import JobOut, JobRequest, JobsOut, job_out
 from api.waiting import Waiting
-from jobs.ending import Ending
-from jobs.errors import (
-    AlreadyEnded,
-    Cancelled,
-    IdempotencyConflict,
-    InvalidRequest,
-    JobErased,
-    JobNotFound,
-    NotRetryable,
-    StoreUnavailable,
-)
+from jobs.errors import InvalidRequest, NotRetryable
 from jobs.later import Later
-from jobs.model import Failure, Idempotency, Job, NewJob
+from jobs.model import Idempotency, Job, NewJob
 from jobs.queue import Doorbell
 from jobs.settings import Settings
-from jobs.states import JobState, Outcome
+from jobs.states import JobState
 from jobs.store import Store
-
-log = logging.getLogger(__name__)
 
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(bearer)], responses=problems.RESPONSES
@@ -65,7 +53,7 @@ async def create(
     wait = _preferred_wait(prefer, settings)
     with state.waiting.watched(job.id) as told:
         job_id, seen = await asyncio.to_thread(
-            _accept, job, state.store, state.doorbell, state.announced, settings
+            accept, job, state.store, state.doorbell, state.announced, settings
         )
         if wait:
             found = await _found(request, job_id, owner, wait, told if job_id == job.id else None)
@@ -123,7 +111,7 @@ async def get(
 )
 async def cancel(job_id: str, request: Request, owner: Owner) -> JobOut:
     """Takes a job back: at once while it waits; while it runs, its unscored documents are dropped."""
-    await asyncio.to_thread(_cancel, job_id, owner, request.app.state.store, request.app.state.ending)
+    await asyncio.to_thread(cancel_job, job_id, owner, request.app.state.store, request.app.state.ending)
     return await _found(request, job_id, owner, 0)
 
 
@@ -154,7 +142,7 @@ async def _found(
     waiting: Waiting = state.waiting
 
     async def look() -> Job:
-        return await asyncio.to_thread(_owned, job_id, owner, state.store)
+        return await asyncio.to_thread(owned, job_id, owner, state.store)
 
     if not wait:
         job = await look()
@@ -166,47 +154,6 @@ async def _found(
     return job_out(job, state.settings.job_url(job_id))
 
 
-def _owned(job_id: str, owner: str, store: Store) -> Job:
-    """The job, if it is the caller's: another's is not told from one that does not exist."""
-    job = store.get(job_id)
-    if job is None or job.owner != owner:
-        raise JobNotFound(f"there is no job {job_id}, or its result has expired")
-    return job
-
-
-def _cancel(job_id: str, owner: str, store: Store, ending: Ending) -> None:
-    job = _owned(job_id, owner, store)
-    why = Failure(code=Cancelled.code, message="the caller cancelled it")
-    if ending.of_job(job, JobState.CANCELLED, why, generation=None) is not Outcome.OK:
-        ended = store.get(job_id)
-        raise AlreadyEnded(f"the job is {ended.state.value if ended else 'gone'}: nothing was cancelled")
-
-
-def _accept(
-    job: NewJob, store: Store, doorbell: Doorbell, announced: Later[str], settings: Settings
-) -> tuple[str, Job]:
-    """The job's id, and what is to be seen of it: all in one turn of a thread.
-
-    The id of another job, if the idempotency key has made that before.
-    """
-    created = store.create(job, room(settings))
-    if isinstance(created, Outcome):
-        raise IdempotencyConflict("this Idempotency-Key was used for another request: use a new one")
-    if not isinstance(created, Job):
-        try:
-            return created, _owned(created, job.owner, store)
-        except JobNotFound:
-            gone = f"this Idempotency-Key made the job {created}, which is no longer kept"
-            raise JobErased(gone) from None
-    try:
-        doorbell.announce(job.id, job.model, job.lane)
-        announced.add(job.id)
-    except StoreUnavailable as error:
-        # It is stored, so it is accepted: the sweeper announces it.
-        log.warning("%s is stored, not announced: %s", job.id, error)
-    return job.id, created
-
-
 def _retry(
     job_id: str,
     owner: str,
@@ -215,7 +162,7 @@ def _retry(
     announced: Later[str],
     settings: Settings,
 ) -> tuple[str, Job]:
-    job = _owned(job_id, owner, store)
+    job = owned(job_id, owner, store)
     work = store.work(job_id)
     if job.state is not JobState.FAILED or work is None:
         why = "and its documents are erased" if job.state is JobState.FAILED else "not failed"
@@ -231,7 +178,7 @@ def _retry(
         callback=job.callback,
         idempotency=Idempotency(key=f"retry-of-{job_id}", request=job_id, ttl=job.result_ttl),
     )
-    return _accept(again, store, doorbell, announced, settings)
+    return accept(again, store, doorbell, announced, settings)
 
 
 LOOKED_AT = 2_000

@@ -1,0 +1,64 @@
+"""Step 3, and what else a caller does to a job: it is stored and announced, looked at, taken back."""
+
+import logging
+
+from api.admission import room
+from jobs.ending import Ending
+from jobs.errors import (
+    AlreadyEnded,
+    Cancelled,
+    IdempotencyConflict,
+    JobErased,
+    JobNotFound,
+    StoreUnavailable,
+)
+from jobs.later import Later
+from jobs.model import Failure, Job, NewJob
+from jobs.queue import Doorbell
+from jobs.settings import Settings
+from jobs.states import JobState, Outcome
+from jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def accept(
+    job: NewJob, store: Store, doorbell: Doorbell, announced: Later[str], settings: Settings
+) -> tuple[str, Job]:
+    """The job's id, and what is to be seen of it: all in one turn of a thread.
+
+    The id of another job, if the idempotency key has made that before.
+    """
+    created = store.create(job, room(settings))
+    if isinstance(created, Outcome):
+        raise IdempotencyConflict("this Idempotency-Key was used for another request: use a new one")
+    if not isinstance(created, Job):
+        try:
+            return created, owned(created, job.owner, store)
+        except JobNotFound:
+            gone = f"this Idempotency-Key made the job {created}, which is no longer kept"
+            raise JobErased(gone) from None
+    try:
+        doorbell.announce(job.id, job.model, job.lane)
+        announced.add(job.id)
+    except StoreUnavailable as error:
+        # It is stored, so it is accepted: the sweeper announces it.
+        log.warning("%s is stored, not announced: %s", job.id, error)
+    return job.id, created
+
+
+def owned(job_id: str, owner: str, store: Store) -> Job:
+    """The job, if it is the caller's: another's is not told from one that does not exist."""
+    job = store.get(job_id)
+    if job is None or job.owner != owner:
+        raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+    return job
+
+
+def cancel_job(job_id: str, owner: str, store: Store, ending: Ending) -> None:
+    """Ends a job that its caller no longer wants. Raises `JobNotFound`, `AlreadyEnded`."""
+    job = owned(job_id, owner, store)
+    why = Failure(code=Cancelled.code, message="the caller cancelled it")
+    if ending.of_job(job, JobState.CANCELLED, why, generation=None) is not Outcome.OK:
+        ended = store.get(job_id)
+        raise AlreadyEnded(f"the job is {ended.state.value if ended else 'gone'}: nothing was cancelled")

@@ -1,0 +1,24 @@
+"""What a dialect is made of: how it is read, which job it asks for, how it is answered."""
+
+from typing import Any
+
+from api.dialects.asking import Ranked
+from api.dialects.lenient import Lenient
+
+
+class Form(Lenient):
+    """A request to rank documents, as one family of clients writes it."""
+
+    model: str | None = None
+
+    def read_documents(self) -> list[str]:
+        """What is to be read of each document. Raises `InvalidRequest`."""
+        raise NotImplementedError
+
+    def job(self, documents: list[str]) -> dict[str, Any]:
+        """Fields of `JobRequest`, but for the model."""
+        raise NotImplementedError
+
+    def answer(self, documents: list[str], ranked: Ranked) -> Any:
+        """What this family of clients reads. Raises `Unscored` where it can't leave a document out."""
+        raise NotImplementedError

@@ -1,0 +1,35 @@
+"""Text Embeddings Inference's rerank: https://huggingface.github.io/text-embeddings-inference"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from api.dialects.asking import Ranked
+from api.dialects.form import Form
+from api.dialects.lenient import Flag
+from jobs.model import Overflow
+
+
+class Rerank(Form):
+    query: str
+    texts: Annotated[list[str], Field(min_length=1)]
+    return_text: Flag = False
+    raw_scores: Flag = Field(False, description="the model's own score, whatever its kind")
+    truncate: Flag = False
+
+    def read_documents(self) -> list[str]:
+        return self.texts
+
+    def job(self, documents: list[str]) -> dict[str, Any]:
+        overflow = Overflow.TRUNCATE if self.truncate else Overflow.ERROR
+        return {"query": self.query, "documents": documents, "overflow": overflow}
+
+    def answer(self, documents: list[str], ranked: Ranked) -> list[dict[str, Any]]:
+        """All texts: one without a score is the request's error, since this form has no place for it."""
+        scores = dict(ranked.all())
+        if self.raw_scores:
+            scores = {entry.index: float(entry.relevance_score or 0) for entry in ranked.result.results}
+        return [
+            {"index": index, "score": score, **({"text": documents[index]} if self.return_text else {})}
+            for index, score in scores.items()
+        ]

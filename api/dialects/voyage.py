@@ -1,0 +1,38 @@
+"""Voyage's rerank: https://docs.voyageai.com/reference/reranker-api"""
+
+from typing import Any
+
+from api.dialects.asking import Ranked
+from api.dialects.form import Form
+from api.dialects.lenient import Count, Documents, Flag, texts_of
+from jobs.model import Overflow
+
+
+class Rerank(Form):
+    query: str
+    documents: Documents
+    top_k: Count = 0
+    return_documents: Flag = False
+    truncation: Flag = True
+
+    def read_documents(self) -> list[str]:
+        return texts_of(self.documents)
+
+    def job(self, documents: list[str]) -> dict[str, Any]:
+        return {
+            "query": self.query,
+            "documents": documents,
+            "top_n": self.top_k or None,
+            "overflow": Overflow.TRUNCATE if self.truncation else Overflow.ERROR,
+        }
+
+    def answer(self, documents: list[str], ranked: Ranked) -> dict[str, Any]:
+        """A document that is too long without `truncation` is the request's error."""
+        scored = ranked.results if self.truncation else ranked.all()
+        data: list[dict[str, Any]] = []
+        for index, score in scored:
+            data.append({"index": index, "relevance_score": score})
+            if self.return_documents:
+                data[-1]["document"] = documents[index]
+        usage = {"prompt_tokens": ranked.tokens, "total_tokens": ranked.tokens}
+        return {"object": "list", "data": data, "model": ranked.job.model, "usage": usage}
