@@ -10,6 +10,7 @@ from jobs.errors import (
     IdempotencyConflict,
     JobErased,
     JobNotFound,
+    NotEnded,
     StoreUnavailable,
 )
 from jobs.later import Later
@@ -53,6 +54,15 @@ def owned(job_id: str, owner: str, store: Store) -> Job:
     if job is None or job.owner != owner:
         raise JobNotFound(f"there is no job {job_id}, or its result has expired")
     return job
+
+
+def erase(job_id: str, owner: str, store: Store) -> None:
+    """Forgets a job that has ended. Raises `JobNotFound`, `NotEnded`."""
+    match store.erase(job_id, owner):
+        case Outcome.MISSING:
+            raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+        case Outcome.REFUSED:
+            raise NotEnded("the job has not ended: cancel it first")
 
 
 def cancel_job(job_id: str, owner: str, store: Store, ending: Ending) -> None:

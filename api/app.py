@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 
 from api import health, problems
 from api.body import BodyLimit
-from api.routes import callbacks, jobs, models, rerank, score
+from api.routes import callbacks, events, jobs, models, rerank, score
 from api.waiting import Waiting
 from jobs.ending import Ending
 from jobs.later import Later
@@ -61,6 +61,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     app.state.ending = Ending(store, doorbell, settings)
     problems.install(app)
     app.include_router(jobs.router)
+    app.include_router(events.router)
     app.include_router(callbacks.router)
     app.include_router(rerank.router)
     app.include_router(score.router)

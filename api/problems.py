@@ -27,6 +27,7 @@ STATUS: dict[type[errors.PodiumError], HTTPStatus] = {
     errors.ModelNotFound: HTTPStatus.NOT_FOUND,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
     errors.AlreadyEnded: HTTPStatus.CONFLICT,
+    errors.NotEnded: HTTPStatus.CONFLICT,
     errors.NotRetryable: HTTPStatus.CONFLICT,
     errors.CallbackNotFound: HTTPStatus.NOT_FOUND,
     errors.CallbackPending: HTTPStatus.CONFLICT,

@@ -178,6 +178,9 @@ class JobOut(Wire):
     lane: Lane
     progress: Progress
     queue_position: int | None = Field(None, description="jobs of its queue before it, while it waits")
+    estimated_start: datetime | None = Field(
+        None, description="while it waits, if its queue has ended a job within the last minute: by that rate"
+    )
     attempts: int = Field(description="attempts that were lost with their worker")
     created_at: datetime
     started_at: datetime | None = None
@@ -210,6 +213,7 @@ def job_out(job: Job, url: str) -> JobOut:
         lane=job.lane,
         progress=Progress(scored=job.scored, total=job.total),
         queue_position=job.position,
+        estimated_start=None if job.starts_at is None else _moment(job.starts_at),
         attempts=job.attempts,
         created_at=_moment(job.created_at),
         started_at=None if job.started_at is None else _moment(job.started_at),

@@ -79,6 +79,12 @@ class AlreadyEnded(PodiumError):
     code = "already_ended"
 
 
+class NotEnded(PodiumError):
+    """The job is still open: it can't be erased."""
+
+    code = "not_ended"
+
+
 class NotRetryable(PodiumError):
     """The job has not failed, or its documents are no longer kept."""
 

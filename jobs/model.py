@@ -198,6 +198,7 @@ class Job(Value):
     total: int
     scored: int = 0
     position: int | None = Field(None, description="how many stand before it while it waits")
+    starts_at: float | None = Field(None, description="estimated, by what its queue has drained lately")
     generation: int = 0
     attempts: int = 0
     created_at: float

@@ -45,7 +45,7 @@ def fields_of(job: NewJob) -> list[str | int]:
     return [item for pair in fields.items() for item in pair]
 
 
-def queued(job: NewJob, now_ms: int, position: int) -> Job:
+def queued(job: NewJob, now_ms: int, position: int, starts_ms: int | None) -> Job:
     """`job` as it is once `create.lua` has stored it."""
     return Job(
         id=job.id,
@@ -55,6 +55,7 @@ def queued(job: NewJob, now_ms: int, position: int) -> Job:
         lane=job.lane,
         total=len(job.work.documents),
         position=position,
+        starts_at=None if starts_ms is None else starts_ms / 1000,
         created_at=now_ms / 1000,
         metadata=job.work.metadata,
         result_ttl=job.result_ttl,
@@ -63,7 +64,11 @@ def queued(job: NewJob, now_ms: int, position: int) -> Job:
 
 
 def job_of(
-    job_id: str, fields: dict[str, str], result: bytes | None = None, position: int | None = None
+    job_id: str,
+    fields: dict[str, str],
+    result: bytes | None = None,
+    position: int | None = None,
+    starts_ms: int | None = None,
 ) -> Job:
     def when(name: str) -> float | None:
         return int(fields[name]) / 1000 if name in fields else None
@@ -77,6 +82,7 @@ def job_of(
         total=int(fields["total"]),
         scored=int(fields["scored"]),
         position=position,
+        starts_at=None if starts_ms is None else starts_ms / 1000,
         generation=int(fields["generation"]),
         attempts=int(fields["attempts"]),
         created_at=int(fields["created_at"]) / 1000,

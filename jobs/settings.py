@@ -187,7 +187,7 @@ class Settings(Section):
     @field_validator("api_keys")
     @classmethod
     def _keys_parse(cls, value: SecretStr) -> SecretStr:
-        _parse_keys(value.get_secret_value())
+        parse_keys(value)
         return value
 
     @field_validator("flower_auth")
@@ -225,16 +225,17 @@ class Settings(Section):
     @property
     def keys(self) -> Mapping[str, str]:
         """Name of each caller by their secret key."""
-        return _parse_keys(self.api_keys.get_secret_value())
+        return parse_keys(self.api_keys)
 
 
 def _parts(text: str) -> tuple[str, ...]:
     return tuple(part for part in (p.strip() for p in text.split(",")) if part)
 
 
-def _parse_keys(text: str) -> dict[str, str]:
+def parse_keys(text: SecretStr) -> dict[str, str]:
+    """The name of each caller by their key. Raises `ValueError`."""
     keys: dict[str, str] = {}
-    for part in _parts(text):
+    for part in _parts(text.get_secret_value()):
         name, _, key = part.partition(":")
         if not name or not key:
             raise ValueError("write API keys as name:key,name:key")

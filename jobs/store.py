@@ -118,8 +118,8 @@ class Store:
         with _available():
             answer = self._scripts.run("create", where, args)
         match answer:
-            case ["OK", now_ms, position]:
-                return records.queued(job, now_ms, position)
+            case ["OK", now_ms, position, starts_ms]:
+                return records.queued(job, now_ms, position, None if starts_ms < 0 else starts_ms)
             case ["REPLAYED", job_id]:
                 return str(job_id)
             case ["FULL", ms]:
@@ -274,11 +274,11 @@ class Store:
             answer = self._scripts.run("read", [keys.job(job_id), keys.result(job_id)], [job_id], raw=True)
         if not answer:
             return None
-        flat, position, result = [item.decode() for item in answer[0]], answer[1], answer[2]
+        flat, position, result, *starts = [item.decode() for item in answer[0]], *answer[1:]
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         if fields["state"] == JobState.SUCCEEDED and result is None:
             return None  # it expires in this very millisecond
-        return records.job_of(job_id, fields, result, position)
+        return records.job_of(job_id, fields, result, position, *starts)
 
     def work(self, job_id: str) -> Work | None:
         """What an open job, or a failed one that can be run again, was asked for."""
@@ -310,6 +310,20 @@ class Store:
             if not places:
                 return
             before = places[-1]
+
+    def erase(self, job_id: str, owner: str) -> Outcome:
+        """Forgets an ended job of `owner` with all that belongs to it, also a callback that is still due."""
+        where = [
+            keys.job(job_id),
+            keys.result(job_id),
+            keys.work(job_id),
+            keys.callback(job_id),
+            keys.CALLBACKS,
+            keys.ENDED,
+            keys.jobs_of(owner),
+        ]
+        ended = ",".join(state.value for state in JobState if state.terminal)
+        return self._ask("erase", where, [job_id, owner, ended])
 
     # -- callbacks ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import problems
-from api.accepting import accept, cancel_job, owned
+from api.accepting import accept, cancel_job, erase, owned
 from api.admission import admit, estimate_tokens
 from api.auth import Owner, bearer
 from api.schemas import JobOut, JobRequest, JobsOut, job_out
@@ -113,6 +113,19 @@ async def cancel(job_id: str, request: Request, owner: Owner) -> JobOut:
     """Takes a job back: at once while it waits; while it runs, its unscored documents are dropped."""
     await asyncio.to_thread(cancel_job, job_id, owner, request.app.state.store, request.app.state.ending)
     return await _found(request, job_id, owner, 0)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    responses={
+        404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"},
+        409: {**problems.RESPONSES[422], "description": "It has not ended: cancel it first"},
+    },
+)
+async def delete(job_id: str, request: Request, owner: Owner) -> None:
+    """Erases a job that has ended, with its result and its callback, before their time."""
+    await asyncio.to_thread(erase, job_id, owner, request.app.state.store)
 
 
 @router.post(

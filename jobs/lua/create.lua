@@ -6,7 +6,7 @@
 --       4 hash of the request ('' without an idempotency key)  5 how long that is remembered, in s
 --       6 work  7 its tokens, estimated  8 tokens that may wait  9 jobs that may wait
 --       10 share of maxmemory that waiting jobs may fill  11.. fields and values
--- returns {OK, now, how many stand before it} | {REFUSED} (the id exists) | {REPLAYED, id} | {CONFLICT} (the key came with another request)
+-- returns {OK, now, how many stand before it, when it will begin in ms or -1} | {REFUSED} (the id exists) | {REPLAYED, id} | {CONFLICT} (the key came with another request)
 --       | {FULL, ms until there is room, or -1 if that is not known} | {NO_MEMORY}
 if ARGV[4] ~= '' then
   local found = redis.call('HMGET', KEYS[6], 'job', 'request')
@@ -56,4 +56,5 @@ if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[6], 'job', ARGV[1], 'request', ARGV[4])
   redis.call('EXPIRE', KEYS[6], ARGV[5])
 end
-return {'OK', now, redis.call('ZRANK', KEYS[2], ARGV[1])}
+local position = redis.call('ZRANK', KEYS[2], ARGV[1])
+return {'OK', now, position, starts_at(KEYS[9], KEYS[2], position, now) or -1}

@@ -49,3 +49,10 @@ local function drain_rate(lane, now)
   if tonumber(since[1]) > 0 then busy = busy + now - since[2] end
   return tokens / math.max(busy, 1)
 end
+-- When a job that waits at a place of its queue will begin, in ms, as the queue was drained lately; nil if it was not.
+local function starts_at(lane, queue, position, now)
+  local rate = drain_rate(lane, now)
+  if not rate then return nil end
+  local ahead = tonumber(redis.call('HGET', lane, 'tokens') or 0) * position / redis.call('ZCARD', queue)
+  return math.ceil(now + ahead / rate)
+end

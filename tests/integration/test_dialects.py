@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from redis import Redis
 
 from api.app import create_app
-from cli.up import free_port
 from jobs.model import Lane
 from jobs.queue import queue_name
 from jobs.settings import Limits, Settings
 from jobs.states import JobState
 from jobs.store import Store
+from tests.support.serving import serving
 from tests.support.waiting import until
 from worker.runner import Runner
 
@@ -267,13 +266,7 @@ _HALF = Settings().jobs.max_wait / 120
 
 
 def test_a_caller_that_hangs_up_takes_its_job_back(settings: Settings, store: Store) -> None:
-    port = free_port()
-    config = uvicorn.Config(create_app(settings, page=False), port=port, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until("the API listens", lambda: server.started, 10)
+    with serving(create_app(settings, page=False)) as port:
         body = json.dumps(GOOD).encode()
         head = "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         head += f"Content-Length: {len(body)}"
@@ -284,9 +277,6 @@ def test_a_caller_that_hangs_up_takes_its_job_back(settings: Settings, store: St
         until("nothing waits", lambda: not store.waiting("minilm", Lane.INTERACTIVE, 10), 5)
         ((_, job),) = store.jobs_of("local")
         assert job.state is JobState.CANCELLED
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def test_models_and_info(client: TestClient) -> None:
