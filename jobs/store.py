@@ -274,7 +274,8 @@ class Store:
             answer = self._scripts.run("read", [keys.job(job_id), keys.result(job_id)], [job_id], raw=True)
         if not answer:
             return None
-        flat, position, result, *starts = [item.decode() for item in answer[0]], *answer[1:]
+        flat: list[str] = [item.decode() for item in answer[0]]
+        position, result, *starts = answer[1:]
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         if fields["state"] == JobState.SUCCEEDED and result is None:
             return None  # it expires in this very millisecond

@@ -30,10 +30,11 @@ HEARTBEAT = 15.0
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=Response,
     responses={
         200: {
-            "description": "Events `queued`, `running` or the state in which it has ended; each is the job"
+            "description": "Events `queued`, `running` or the state in which it has ended; each is the job",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "Nothing comes after `Last-Event-ID`: the job has ended"},
         404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"},
