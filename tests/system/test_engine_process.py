@@ -23,9 +23,11 @@ def _line(process: psutil.Process) -> str:
 
 
 def newest_score_worker(service: Service, not_: set[int]) -> psutil.Process | None:
-    """A score worker that is being started: it has no heartbeat yet."""
-    found = [p for p in service.processes() if "worker score" in _line(p) and p.pid not in not_]
-    return found[0] if found else None
+    """A score worker that is being started: it has no heartbeat yet. What one that dies leaves for a moment
+    has its command line too, but is not a child of `podium up`.
+    """
+    children = psutil.Process(service.process.pid).children()
+    return next((p for p in children if "worker score" in _line(p) and p.pid not in not_), None)
 
 
 def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path) -> None:

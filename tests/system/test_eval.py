@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -50,7 +51,12 @@ def started(output: Path, *arguments: str, **environ: str) -> Iterator["subproce
     """An evaluation that the block ends, in its own way."""
     with output.open("wb") as log:
         process = subprocess.Popen(
-            command(*arguments), env={**clean_environ(), **environ}, stdout=log, stderr=subprocess.STDOUT
+            command(*arguments),
+            env={**clean_environ(), **environ},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Where tests run in the background it is ignored, and would be so here.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
     try:
         yield process
