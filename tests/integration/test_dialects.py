@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -273,7 +272,6 @@ def test_a_caller_that_hangs_up_takes_its_job_back(settings: Settings, store: St
         with socket.create_connection(("127.0.0.1", port)) as caller:
             caller.sendall(head.encode() + b"\r\n\r\n" + body)
             until("it waits", lambda: len(store.waiting("minilm", Lane.INTERACTIVE, 10)) == 1, 5)
-            time.sleep(0.2)
         until("nothing waits", lambda: not store.waiting("minilm", Lane.INTERACTIVE, 10), 5)
         ((_, job),) = store.jobs_of("local")
         assert job.state is JobState.CANCELLED
