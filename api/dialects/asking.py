@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastapi import Request
-from pydantic import ValidationError
 
 from api.accepting import accept, cancel_job, owned
 from api.admission import admit
+from api.dialects.lenient import read
 from api.schemas import JobRequest
 from api.waiting import Waiting
 from jobs.ending import Ending
-from jobs.errors import AlreadyEnded, InvalidRequest, JobNotFound, PodiumError, StoreUnavailable
+from jobs.errors import AlreadyEnded, JobNotFound, PodiumError, StoreUnavailable
 from jobs.model import Job, RankedDocument, Result
 from jobs.settings import Settings
 from jobs.states import JobState
@@ -97,12 +97,7 @@ async def rank(request: Request, owner: str, *, model: str | None, **asked: Any)
     patience = settings.jobs.max_wait.total_seconds()
     kept = settings.jobs.dialect_ttl.total_seconds()
     known = {"result_ttl": max(1, math.ceil(kept)), "finish_within": max(1, math.ceil(patience))}
-    try:
-        wanted = JobRequest.model_validate({**known, "model": _meant(model, settings), **asked})
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"{field}: {first['msg']}", field=field) from None
+    wanted = read(JobRequest, {**known, "model": _meant(model, settings), **asked})
     job = admit(wanted, owner, settings)
     waiting: Waiting = state.waiting
 

@@ -44,7 +44,7 @@ class Lenient(BaseModel):
         return {name: given for name, given in value.items() if given is not None}
 
 
-Asked = TypeVar("Asked", bound=Lenient)
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def read(kind: type[Asked], body: dict[str, Any]) -> Asked:

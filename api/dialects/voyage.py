@@ -27,10 +27,9 @@ class Rerank(Form):
         }
 
     def answer(self, documents: list[str], ranked: Ranked) -> dict[str, Any]:
-        """A document that is too long without `truncation` is the request's error."""
-        scored = ranked.results if self.truncation else ranked.all()
+        """A document without a score is the request's error: this form has no place to say so."""
         data: list[dict[str, Any]] = []
-        for index, score in scored:
+        for index, score in ranked.all():
             data.append({"index": index, "relevance_score": score})
             if self.return_documents:
                 data[-1]["document"] = documents[index]

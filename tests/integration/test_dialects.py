@@ -169,6 +169,7 @@ def test_a_document_without_a_score_is_said_and_no_score_is_made_up(client: Test
     assert [entry["index"] for entry in found["results"]] == [0]
     assert found["meta"]["warnings"] == ["1 of 2 documents have no score: 1"]
     for path, body in (("/rerank", {"query": QUERY, "texts": documents}),
+                       ("/v1/rerank", {"query": QUERY, "documents": documents, "truncation": True}),
                        ("/score", {"text_1": QUERY, "text_2": documents})):  # fmt: skip
         refused = client.post(path, json=body)
         assert refused.status_code == 422
