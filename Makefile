@@ -2,7 +2,7 @@
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help setup demo check test chaos format
+.PHONY: help setup demo check test chaos fuzz format
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +21,8 @@ test: setup ## all tests, on a real Valkey and real engines (those without a ser
 chaos: setup ## kill, pause and restart parts under load, then balance the books (JOBS=, DURATION=, SEED=, ENGINE=vllm, WITHOUT=fencing|sweeper)
 	@$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),1000) --duration $(or $(DURATION),60) --seed $(or $(SEED),1) \
 		--engine $(or $(ENGINE),fake) $(if $(WITHOUT),--without $(WITHOUT))
+fuzz: setup ## requests made from the OpenAPI, valid and not, with keys and without (TIME= seconds, SEED=)
+	@$(BIN)/python -m tests.fuzz --time $(or $(TIME),60) $(if $(SEED),--seed $(SEED))
 format: setup ## let ruff format and mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .

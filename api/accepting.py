@@ -49,18 +49,23 @@ def accept(
 
 
 def owned(job_id: str, owner: str, store: Store) -> Job:
-    """The job, if it is the caller's: another's is not told from one that does not exist."""
+    """The job, if it is the caller's. Raises `JobNotFound`."""
     job = store.get(job_id)
     if job is None or job.owner != owner:
-        raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+        raise no_such(job_id)
     return job
+
+
+def no_such(job_id: str) -> JobNotFound:
+    """Another caller's job is not told from one that does not exist."""
+    return JobNotFound(f"there is no job {job_id}, or its result has expired")
 
 
 def erase(job_id: str, owner: str, store: Store) -> None:
     """Forgets a job that has ended. Raises `JobNotFound`, `NotEnded`."""
     match store.erase(job_id, owner):
         case Outcome.MISSING:
-            raise JobNotFound(f"there is no job {job_id}, or its result has expired")
+            raise no_such(job_id)
         case Outcome.REFUSED:
             raise NotEnded("the job has not ended: cancel it first")
 

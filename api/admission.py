@@ -46,6 +46,7 @@ def admit(request: JobRequest, owner: str, settings: Settings, key: str | None =
         top_n=request.top_n,
         return_documents=request.return_documents,
         max_tokens_per_doc=request.max_tokens_per_doc,
+        max_tokens_per_pair=request.max_tokens_per_pair,
         overflow=request.overflow,
         clean=tuple(step for step in CleanStep if step in request.clean),
         cache=request.cache,
@@ -104,8 +105,6 @@ def estimate_tokens(work: Work) -> int:
 
 
 def _idempotency(key: str, request: JobRequest, settings: Settings) -> Idempotency:
-    if not 0 < len(key) <= 255:
-        raise InvalidRequest("an Idempotency-Key has 1 to 255 characters", field="Idempotency-Key")
     return Idempotency(
         key=hashlib.sha256(key.encode()).hexdigest(),
         request=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
-from api import health, problems
+from api import health, openapi, problems
 from api.body import BodyLimit
+from api.looking import Looks
 from api.routes import callbacks, events, jobs, models, rerank, score
 from api.waiting import Waiting
 from jobs.ending import Ending
@@ -32,7 +33,8 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     store = Store(redis)
     celery = make_app(settings)
     doorbell = Doorbell(celery, redis)
-    waiting = Waiting(settings.redis_url)
+    looks = Looks(store, settings)
+    waiting = Waiting(settings.redis_url, looks)
     announced = Later("the notes of what was announced", store.announced, NOTED_AFTER)
 
     @asynccontextmanager
@@ -55,6 +57,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     )
     app.state.settings = settings
     app.state.store = store
+    app.state.looks = looks
     app.state.waiting = waiting
     app.state.doorbell = doorbell
     app.state.announced = announced
@@ -68,6 +71,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     app.include_router(models.router)
     app.include_router(models.info)
     app.include_router(health.router)
+    openapi.install(app, settings, problems.Problem)
     app.add_middleware(BodyLimit, limit=settings.limits.body_bytes)
     if page:
         from api.page import mount  # Gradio takes seconds to import

@@ -19,7 +19,7 @@ LOCAL = "local"
 bearer = HTTPBearer(
     auto_error=False, description="One of the operator's PODIUM_API_KEYS; not needed without keys"
 )
-"""For OpenAPI only; `owner` reads the header itself."""
+"""For OpenAPI; `owner` reads the header itself."""
 
 
 async def owner(request: Request) -> str:
@@ -47,6 +47,9 @@ def _digests(keys: SecretStr) -> dict[bytes, str]:
 
 Owner = Annotated[str, Depends(owner)]
 """The name of the caller, for a route."""
+
+WITH_KEY = [Depends(bearer), Depends(owner)]
+"""For each router: no route of it answers without a key, whether it asks for the `Owner` or not."""
 
 
 def check_exposure(host: str, settings: Settings) -> None:

@@ -10,8 +10,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from jobs import errors
 
@@ -107,18 +107,7 @@ def retry_after(error: errors.QueueFull) -> int:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of `app` a problem, and describes problems in its OpenAPI."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = describe()
-        _, found = models_json_schema(
-            [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
-        )
-        schema["components"]["schemas"].update(found["$defs"])
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+    """Makes every error of `app` a problem."""
 
     @app.exception_handler(errors.PodiumError)
     async def on_podium_error(_: Request, error: errors.PodiumError) -> JSONResponse:
@@ -143,14 +132,23 @@ def install(app: FastAPI) -> None:
         return response(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidRequest.code, detail, fields)
 
     @app.exception_handler(HTTPException)
-    async def on_http_error(_: Request, error: HTTPException) -> JSONResponse:
+    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
         status = HTTPStatus(error.status_code)
-        return response(status, CODES.get(status, "http_error"), str(error.detail))
+        headers = dict(error.headers or {}) or None
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(_methods(app, request))}
+        return response(status, CODES.get(status, "http_error"), str(error.detail), headers=headers)
 
     @app.exception_handler(Exception)
     async def on_defect(_: Request, error: Exception) -> JSONResponse:
         log.error("a defect", exc_info=error)
         return response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "an internal error; the log has it")
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Of all routes with this path: Starlette names those of the first one only."""
+    found = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in found for method in getattr(route, "methods", None) or ()})
 
 
 def _field(entry: Mapping[str, Any]) -> FieldError:

@@ -47,6 +47,16 @@ def _encodable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_encodable)]
 
 
+def whole(value: Any) -> Any:
+    """To JSON 1.0 is an integer, as 1 is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Positive = Annotated[int, Field(ge=1), BeforeValidator(whole)]
+
+Seconds = Annotated[int, Field(ge=1, le=30 * 86_400), BeforeValidator(whole)]
+
+
 def _all_or_some(value: Any) -> Any:
     if isinstance(value, bool):
         return tuple(CleanStep) if value else ()
@@ -81,7 +91,12 @@ class DocumentIn(Wire):
 
 
 class CallbackIn(Wire):
-    url: Text = Field(max_length=2_048, description="https, and public unless the operator allows more")
+    url: Text = Field(
+        max_length=2_048,
+        description="https, and public unless the operator allows more",
+        json_schema_extra={"format": "uri", "pattern": "^https?://[^/]"},
+        examples=["https://example.com/ranked"],
+    )
     include_result: bool = Field(False, description="send the result along if it is small enough")
 
 
@@ -89,17 +104,23 @@ class JobRequest(Wire):
     """Documents to be ranked by their relevance to a query."""
 
     query: Text = Field(
-        description="`[instruct] …` on its first line is the instruction, unless that is given by itself"
+        json_schema_extra={"pattern": r"\S"},
+        description="`[instruct] …` on its first line is the instruction, unless that is given by itself",
     )
     documents: list[DocumentIn] = Field(min_length=1)
     model: Text | None = Field(None, description="default: the service's own")
     instruction: Text | None = Field(None, description="what counts as relevant; some models ignore it")
-    top_n: int | None = Field(None, ge=1, description="how many to return; default: all")
+    top_n: Positive | None = Field(None, description="how many to return; default: all")
     return_documents: bool = Field(
         False, description="return the texts, as they were read, with their scores"
     )
-    max_tokens_per_doc: int | None = Field(
-        None, ge=1, description="tokens of a document that are read at once; default: all that the model can"
+    max_tokens_per_doc: Positive | None = Field(
+        None, description="tokens of a document that are read at once; default: all that the model can"
+    )
+    max_tokens_per_pair: Positive | None = Field(
+        None,
+        description="tokens that are read at once of query, document and what the model needs around them; "
+        "only the document is cut; default: all that the model can",
     )
     overflow: Annotated[Overflow, Field(strict=False)] = Field(
         Overflow.TRUNCATE,
@@ -115,14 +136,10 @@ class JobRequest(Wire):
         "another job",
     )
     lane: Annotated[Lane, Field(strict=False)] = Lane.INTERACTIVE
-    start_within: int | None = Field(
-        None, ge=1, le=30 * 86_400, description="seconds; if it has not started, it expires"
-    )
-    finish_within: int | None = Field(
-        None, ge=1, le=30 * 86_400, description="seconds; if it has not ended, it expires"
-    )
-    result_ttl: int | None = Field(
-        None, ge=1, le=30 * 86_400, description="seconds that the result is kept; default: the service's own"
+    start_within: Seconds | None = Field(None, description="seconds; if it has not started, it expires")
+    finish_within: Seconds | None = Field(None, description="seconds; if it has not ended, it expires")
+    result_ttl: Seconds | None = Field(
+        None, description="seconds that the result is kept; default: the service's own"
     )
     callback: CallbackIn | None = None
     metadata: dict[str, Any] | None = Field(None, description="comes back with the job")

@@ -3,21 +3,24 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from redis import asyncio as aioredis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
+from api.looking import Look, Looks
 from jobs import keys
-from jobs.model import Job
 from jobs.states import JobState
 
 log = logging.getLogger(__name__)
 
-LOOK_ANYWAY = 5.0
+LOOK_ANYWAY = 15.0
 """Seconds after which a waiter reads its job untold: events are a hint, the store is the truth."""
+
+HEALTH = 5.0
+"""Seconds of silence after which Redis is asked whether the subscription lives."""
 
 PAUSES = ExponentialWithJitterBackoff(base=0.5, cap=10)
 """Seconds between two tries to subscribe."""
@@ -27,8 +30,9 @@ ENDS = tuple(keys.EVENTS + state.value for state in JobState if state.terminal)
 
 
 class Waiting:
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, looks: Looks) -> None:
         self._url = redis_url
+        self._looks = looks
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     @property
@@ -40,13 +44,16 @@ class Waiting:
         """Wakes waiters as events come in, until it is cancelled."""
         failures = 0
         while True:
-            client = aioredis.Redis.from_url(self._url, decode_responses=True)
+            client = aioredis.Redis.from_url(self._url, decode_responses=True, health_check_interval=HEALTH)
             try:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(*ENDS)
                     failures = 0
-                    async for message in subscription.listen():
-                        if message["type"] == "message":
+                    for job_id in self._waiters:
+                        self._wake(job_id)  # what was published meanwhile, nobody has heard
+                    while True:
+                        message = await subscription.get_message(timeout=HEALTH)
+                        if message is not None and message["type"] == "message":
                             self._wake(message["data"])
             except (RedisError, OSError) as error:
                 log.warning("no events from Redis, waiters look by themselves: %s", error)
@@ -68,9 +75,9 @@ class Waiting:
                 del self._waiters[job_id]
 
     async def ended(
-        self, look: Callable[[], Awaitable[Job]], seconds: float, told: asyncio.Event, *, new: bool = False
-    ) -> Job:
-        """What `look` sees as soon as the job has ended, or after `seconds`.
+        self, job_id: str, owner: str, seconds: float, told: asyncio.Event, *, new: bool = False
+    ) -> Look:
+        """The job as soon as it has ended, or after `seconds`. `told`: by `watched`. Raises `JobNotFound`.
 
         `new`: it was watched before it was stored, so there is nothing to see yet.
         """
@@ -79,14 +86,13 @@ class Waiting:
         while True:
             if not new:
                 told.clear()
-                seen = await look()
-                if seen.state.terminal or clock.time() >= deadline:
-                    return seen
+                look = await self._looks.at(job_id, owner)
+                if look.job.state.terminal or clock.time() >= deadline:
+                    return look
             new = False
-            try:
-                await asyncio.wait_for(told.wait(), min(deadline - clock.time(), LOOK_ANYWAY))
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(deadline - clock.time(), LOOK_ANYWAY)):
+                    await told.wait()
 
     def _wake(self, job_id: str) -> None:
         for changed in self._waiters.get(job_id, ()):

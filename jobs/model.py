@@ -72,6 +72,7 @@ class Work(Value):
     top_n: int | None = None
     return_documents: bool = False
     max_tokens_per_doc: int | None = None
+    max_tokens_per_pair: int | None = None
     overflow: Overflow = Overflow.TRUNCATE
     clean: tuple[CleanStep, ...] = ()
     cache: bool = True
@@ -116,7 +117,7 @@ class RankedDocument(Value):
     """One document's place in the ranking. `index` is its place in the request."""
 
     index: int
-    relevance_score: float | None
+    relevance_score: float | None = Field(None, description="absent: it has none; `code` says why")
     status: DocumentStatus = DocumentStatus.OK
     code: str | None = Field(None, description="why it has no score")
     message: str | None = Field(None, description="the same, in words")
@@ -139,8 +140,8 @@ class Provenance(Value):
         "", description="of the model: a commit, a package's version, or a hash of its files"
     )
     score: str = Field(description="kind of score: probability, cosine or logit")
-    template_hash: str | None = Field(description="None: the model has no template")
-    instruction: str | None
+    template_hash: str | None = Field(None, description="absent: the model has no template")
+    instruction: str | None = Field(None, description="absent: the model takes none")
     dtype: str
     engine: str
     engine_version: str

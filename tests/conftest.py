@@ -1,6 +1,7 @@
 """What every test may ask for: a real Valkey, emptied for each test, and the parts that stand on it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -69,8 +70,16 @@ def doorbell(settings: Settings, redis: Redis) -> Iterator[Doorbell]:
 @pytest.fixture
 def runner(settings: Settings, store: Store, doorbell: Doorbell) -> Iterator[Runner]:
     """The main flow with the fake engine."""
-    engine = FakeEngine()
-    coalescer = Coalescer(engine, EngineThread(), window_tokens=8192)
+    with running(FakeEngine(), settings, store, doorbell) as runner:
+        yield runner
+
+
+@contextmanager
+def running(
+    engine: FakeEngine, settings: Settings, store: Store, doorbell: Doorbell, window_tokens: int = 8_192
+) -> Iterator[Runner]:
+    """The main flow around `engine`."""
+    coalescer = Coalescer(engine, EngineThread(), window_tokens=window_tokens)
     leases = Leases(store, LEASE)
     coalescer.start()
     leases.start()

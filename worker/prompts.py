@@ -51,6 +51,8 @@ def build(
     `window_budget`: tokens that all windows of the job may have together. Raises `QueryTooLong` when no
     document would fit beside the instruction and the query, `InvalidRequest` when the query has no text.
     """
+    if work.max_tokens_per_pair is not None:
+        max_tokens = min(max_tokens, work.max_tokens_per_pair)
     query, query_cleaned = clean(work.query, work.clean)
     if has_nothing_to_read(work.query, query):
         raise InvalidRequest(f"the query has no text: {NO_TEXT}", field="query")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from fastapi import Request
 
-from api.accepting import accept, cancel_job, owned
+from api.accepting import accept, cancel_job
 from api.admission import admit
 from api.dialects.lenient import read
 from api.schemas import JobRequest
@@ -101,17 +101,14 @@ async def rank(request: Request, owner: str, *, model: str | None, **asked: Any)
     job = admit(wanted, owner, settings)
     waiting: Waiting = state.waiting
 
-    async def look() -> Job:
-        return await asyncio.to_thread(owned, job.id, owner, state.store)
-
     with waiting.watched(job.id) as told:
         await asyncio.to_thread(accept, job, state.store, state.doorbell, state.announced, settings)
-        ending = asyncio.ensure_future(waiting.ended(look, patience, told, new=True))
+        ending = asyncio.ensure_future(waiting.ended(job.id, owner, patience, told, new=True))
         gone = asyncio.ensure_future(_gone(request))
         ended: Job | None = None
         try:
             await asyncio.wait({ending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            ended = ending.result() if ending.done() else None
+            ended = ending.result().job if ending.done() else None
         finally:
             ending.cancel()
             gone.cancel()

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from typing_extensions import TypedDict
 
 from api import problems
 from api.dialects.asking import CallerGone, JobFailed, TookTooLong, Unscored
@@ -48,12 +49,50 @@ TEI_KINDS = {
 }
 
 
-def body(status: HTTPStatus, code: str, message: str, *, tei: bool) -> dict[str, Any]:
+class ErrorInside(TypedDict):
+    message: str
+    type: str
+    code: str
+
+
+class DialectError(TypedDict):
+    """The same words in each place where a client looks for them."""
+
+    detail: str
+    message: str
+    error: ErrorInside
+
+
+class TeiError(TypedDict):
+    """What the clients of Text Embeddings Inference look for."""
+
+    error: str
+    error_type: str
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": DialectError | TeiError, "description": text}
+    for status, text in {
+        400: "The body is not JSON",
+        401: "No key, or a wrong one",
+        404: "No such model is served here",
+        413: "Larger than this service accepts",
+        422: "A field can't be accepted, or a document has no score and this form no place to say so",
+        429: "The queue is full; try again after `Retry-After` seconds",
+        500: "The engine could not rank this",
+        503: "Redis can't be reached; try again after `Retry-After` seconds",
+        504: "Not ranked in time, and given up",
+    }.items()
+}
+"""For OpenAPI: the errors that a dialect may answer with. `TeiError` where `texts` were given."""
+
+
+def body(status: HTTPStatus, code: str, message: str, *, tei: bool) -> DialectError | TeiError:
     if tei:
         return {"error": message, "error_type": TEI_KINDS.get(status, "Backend")}
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    error = {"message": message, "type": kind, "code": code}
-    return {"detail": message, "message": message, "error": error}
+    inside: ErrorInside = {"message": message, "type": kind, "code": code}
+    return {"detail": message, "message": message, "error": inside}
 
 
 class DialectRoute(APIRoute):

@@ -3,8 +3,17 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from api.dialects.asking import Ranked
 from api.dialects.lenient import Lenient
+
+
+class Tokens(TypedDict):
+    """Of all that was ranked, the query with each document."""
+
+    prompt_tokens: int
+    total_tokens: int
 
 
 class Form(Lenient, ABC):

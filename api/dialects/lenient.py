@@ -3,33 +3,90 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from api.schemas import whole
 from jobs.errors import InvalidRequest
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
 def _flag(value: Any) -> Any:
-    """Query-string habits: `"true"` for true."""
+    """Habits of query strings and other languages: `"true"` and 1 for true."""
     text = value.strip().lower() if isinstance(value, str) else None
-    return True if text in TRUE else False if text in FALSE else value
+    if text in TRUE or value == 1:
+        return True
+    return False if text in FALSE or value == 0 else value
 
 
 def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
 
 
-Flag = Annotated[bool, BeforeValidator(_flag, json_schema_input_type=bool | str)]
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return whole(value)
 
-Count = Annotated[int, Field(ge=0, description="0: all")]
+
+NULL = {"type": "null"}
+
+Flag = Annotated[
+    bool,
+    BeforeValidator(_flag),
+    Field(strict=True),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": [*TRUE, *FALSE, "True", "False", 1, 0]}]}),
+]
+
+Whole = Annotated[
+    int,
+    BeforeValidator(_number),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}),
+]
+
+Count = Annotated[
+    int,
+    BeforeValidator(_number),
+    Field(ge=0, description="0: all"),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}
+    ),
+]
+
+Query = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]
 
 GivenDocument = str | dict[str, Any]
 
+_DOCUMENT: JsonSchemaValue = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+    ]
+}
+
 Documents = Annotated[
     list[GivenDocument],
-    BeforeValidator(_one_or_more, json_schema_input_type=str | list[GivenDocument]),
-    Field(min_length=1, description="texts, or objects with a `text`; one text may stand alone"),
+    BeforeValidator(_one_or_more),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [*_DOCUMENT["anyOf"], {"type": "array", "items": _DOCUMENT, "minItems": 1}],
+            "description": "Texts, or objects with a `text` (or with `rank_fields`). One may stand alone.",
+        }
+    ),
 ]
 
 
@@ -42,6 +99,19 @@ class Lenient(BaseModel):
         if not isinstance(value, dict):
             return value
         return {name: given for name, given in value.items() if given is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        described = handler(schema)
+        whole = handler.resolve_ref_schema(described)
+        for name, field in whole.get("properties", {}).items():
+            if name not in whole.get("required", ()):
+                about = {key: field.pop(key) for key in ("title", "description", "default") if key in field}
+                kinds = [kind for kind in field.get("anyOf", [field]) if kind != NULL]
+                whole["properties"][name] = {"anyOf": [*kinds, NULL], **about}
+        return described
 
 
 Asked = TypeVar("Asked", bound=BaseModel)

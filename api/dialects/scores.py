@@ -3,12 +3,16 @@
 https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
 """
 
-from typing import Annotated, Any
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from typing_extensions import TypedDict
 
 from api.dialects.asking import Ranked
-from api.dialects.lenient import Documents, Lenient, texts_of
+from api.dialects.form import Tokens
+from api.dialects.lenient import Count, Documents, Lenient, Whole, texts_of
 from jobs.errors import InvalidRequest
 from jobs.model import Lane
 
@@ -16,15 +20,44 @@ QUERIES_AT_MOST = 256
 """Different first texts of one request: each is a job of its own."""
 
 
-class Score(Lenient):
+FIRST = ("text_1", "queries", "data_1")
+SECOND = ("text_2", "documents", "items", "data_2")
+"""What the two texts of a pair are called; one name of each is given."""
+
+
+class ScoreRequest(Lenient):
     """One first text with each of the second ones, or each with its own."""
 
-    first: Documents = Field(validation_alias=AliasChoices("text_1", "queries", "data_1"))
-    second: Documents = Field(validation_alias=AliasChoices("text_2", "documents", "items", "data_2"))
+    first: Documents = Field(validation_alias=AliasChoices(*FIRST))
+    second: Documents = Field(validation_alias=AliasChoices(*SECOND))
     model: str | None = None
-    max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
-    priority: int = Field(0, description="above 0: less urgent, it waits with the bulk jobs")
+    max_tokens_per_doc: Count = 0
+    truncate_prompt_tokens: Whole = Field(
+        -1, ge=-1, description="of both texts and what is around them; only the second one is cut"
+    )
+    priority: Whole = Field(0, description="above 0: less urgent, it waits with the bulk jobs")
     instruction: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_one_name(cls, value: Any) -> Any:
+        for names in (FIRST, SECOND):
+            given = [name for name in names if isinstance(value, dict) and value.get(name) is not None]
+            if len(given) > 1:
+                raise ValueError(f"give only one of {', '.join(given)}")
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        described = super().__get_pydantic_json_schema__(schema, handler)
+        whole = handler.resolve_ref_schema(described)
+        for first, *others in (FIRST, SECOND):
+            whole["required"].remove(first)
+            whole["properties"] |= dict.fromkeys(others, whole["properties"][first])
+        whole["allOf"] = [{"oneOf": [{"required": [name]} for name in names]} for names in (FIRST, SECOND)]
+        return described
 
     def by_query(self) -> dict[str, list[tuple[int, str]]]:
         """The (place in the request, second text) of each first one. Raises `InvalidRequest`."""
@@ -51,13 +84,35 @@ class Score(Lenient):
             "model": self.model,
             "query": query,
             "documents": documents,
-            "max_tokens_per_doc": self.max_tokens_per_doc,
+            "max_tokens_per_doc": self.max_tokens_per_doc or None,
+            "max_tokens_per_pair": max(self.truncate_prompt_tokens, 0) or None,
             "instruction": self.instruction,
             "lane": Lane.BULK if self.priority > 0 else Lane.INTERACTIVE,
         }
 
 
-def answer(asked: dict[str, list[tuple[int, str]]], ranked: list[Ranked]) -> dict[str, Any]:
+class PairScore(TypedDict):
+    index: int
+    object: Literal["score"]
+    score: float
+
+
+class ScoreUsage(Tokens):
+    completion_tokens: int
+
+
+class ScoreAnswer(TypedDict):
+    """A score for each pair, in the order of the request."""
+
+    id: str
+    object: Literal["list"]
+    created: int
+    model: str
+    data: list[PairScore]
+    usage: ScoreUsage
+
+
+def answer(asked: dict[str, list[tuple[int, str]]], ranked: list[Ranked]) -> ScoreAnswer:
     """`ranked`: one for each query. Raises `Unscored`: this form has no place for a pair without a score."""
     scores: dict[int, float] = {}
     for pairs, one in zip(asked.values(), ranked, strict=True):

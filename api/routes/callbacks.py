@@ -2,10 +2,10 @@
 
 import asyncio
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 
 from api import problems
-from api.auth import Owner, bearer
+from api.auth import WITH_KEY, Owner
 from api.schemas import CallbackRecordOut, callback_out
 from jobs.callback import CallbackRecord
 from jobs.errors import CallbackNotFound, CallbackPending
@@ -19,7 +19,7 @@ NOT_FOUND = {**problems.RESPONSES[422], "description": "No such callback, or not
 router = APIRouter(
     prefix="/v1/jobs/{job_id}/callback",
     tags=["callbacks"],
-    dependencies=[Depends(bearer)],
+    dependencies=WITH_KEY,
     responses={**problems.RESPONSES, 404: NOT_FOUND},
 )
 

@@ -4,28 +4,47 @@ Every event is the job as it is, so whoever comes back with `Last-Event-ID` gets
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api import problems
-from api.accepting import owned
-from api.auth import Owner, bearer
-from api.schemas import job_out
+from api.auth import WITH_KEY, Owner
+from api.looking import Looks
+from api.waiting import Waiting
 from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.model import Job
+from jobs.states import JobState
 
-router = APIRouter(
-    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(bearer)], responses=problems.RESPONSES
-)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=WITH_KEY, responses=problems.RESPONSES)
 
 LOOK = 1.0
 """Seconds between two looks at a job's progress: its worker notes it as often. Its end is told at once."""
 
+LINE_ENDS = {ord(end): rf"\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""Unicode's, as JSON may write them: FastAPI takes them for those of the stream."""
+
 HEARTBEAT = 15.0
 """Seconds without an event after which a comment says that the connection lives."""
+
+
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": list(JobState)},
+        "id": {"type": "string"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/JobOut"},
+        },
+    },
+    "required": ["event", "id", "data"],
+}
+"""For OpenAPI: one event."""
 
 
 @router.get(
@@ -34,7 +53,7 @@ HEARTBEAT = 15.0
     responses={
         200: {
             "description": "Events `queued`, `running` or the state in which it has ended; each is the job",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"itemSchema": EVENT}},
         },
         204: {"description": "Nothing comes after `Last-Event-ID`: the job has ended"},
         404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"},
@@ -47,46 +66,41 @@ async def events(
     last_event_id: Annotated[str | None, Header(description="of the last event that was read")] = None,
 ) -> Response:
     """The job's changes of state, its place in the queue, its progress and its result, as they come."""
-    state = request.app.state
-
-    async def look() -> Job:
-        return await asyncio.to_thread(owned, job_id, owner, state.store)
-
-    seen = await look()
+    looks: Looks = request.app.state.looks
+    seen = (await looks.at(job_id, owner)).job
     if seen.state.terminal and _event_id(seen) == last_event_id:
         return Response(status_code=204)  # so that a browser does not ask again
-    stream = _stream(request, look, job_id, last_event_id)
+    stream = _stream(looks, request.app.state.waiting, job_id, owner, last_event_id)
     return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
 
 async def _stream(
-    request: Request, look: Callable[[], Awaitable[Job]], job_id: str, last: str | None
+    looks: Looks, waiting: Waiting, job_id: str, owner: str, last: str | None
 ) -> AsyncIterator[bytes]:
-    state, clock = request.app.state, asyncio.get_running_loop()
+    clock = asyncio.get_running_loop()
     said = clock.time()
-    with state.waiting.watched(job_id) as told:
+    with waiting.watched(job_id) as told:
         while True:
             told.clear()
             try:
-                seen = await look()
+                look = await looks.at(job_id, owner)
             except JobNotFound:
                 return  # erased meanwhile
             except StoreUnavailable:
                 await asyncio.sleep(LOOK)
                 continue
-            if _event_id(seen) != last:
-                last, said = _event_id(seen), clock.time()
-                out = job_out(seen, state.settings.job_url(job_id)).model_dump_json(exclude_none=True)
-                yield format_sse_event(event=seen.state.value, id=last, data_str=out)
-            if seen.state.terminal:
+            if _event_id(look.job) != last:
+                last, said = _event_id(look.job), clock.time()
+                data = look.json.decode().translate(LINE_ENDS)
+                yield format_sse_event(event=look.job.state.value, id=last, data_str=data)
+            if look.job.state.terminal:
                 return
             if clock.time() - said >= HEARTBEAT:
                 said = clock.time()
                 yield format_sse_event(comment="still there")
-            try:
-                await asyncio.wait_for(told.wait(), LOOK)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await told.wait()
 
 
 def _event_id(job: Job) -> str:

@@ -5,15 +5,17 @@ import re
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from api import problems
 from api.accepting import accept, cancel_job, erase, owned
 from api.admission import admit, estimate_tokens
-from api.auth import Owner, bearer
+from api.auth import WITH_KEY, Owner
+from api.listing import Only, Place
+from api.looking import Look, Looks
 from api.schemas import JobOut, JobRequest, JobsOut, job_out
 from api.waiting import Waiting
-from jobs.errors import InvalidRequest, NotRetryable
+from jobs.errors import NotRetryable
 from jobs.later import Later
 from jobs.model import Idempotency, Job, NewJob
 from jobs.queue import Doorbell
@@ -21,31 +23,32 @@ from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import Store
 
-router = APIRouter(
-    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(bearer)], responses=problems.RESPONSES
-)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=WITH_KEY, responses=problems.RESPONSES)
 
 
 @router.post(
     "",
     status_code=202,
-    response_model_exclude_none=True,
+    response_model=JobOut,
     responses={
         200: {"model": JobOut, "description": "With `Prefer: wait=…`: the job has ended"},
         409: {**problems.RESPONSES[422], "description": "The Idempotency-Key was used for another request"},
         410: {**problems.RESPONSES[422], "description": "The Idempotency-Key's job is no longer kept"},
+        415: {**problems.RESPONSES[422], "description": "The body is not said to be JSON"},
     },
 )
 async def create(
     body: JobRequest,
     request: Request,
-    response: Response,
     owner: Owner,
     prefer: Annotated[str | None, Header(description="wait=20: hold the answer up to 20 s")] = None,
     idempotency_key: Annotated[
-        str | None, Header(description="the same key and body again: the same job, for 24 h")
+        str | None,
+        Header(
+            min_length=1, max_length=255, description="the same key and body again: the same job, for 24 h"
+        ),
     ] = None,
-) -> JobOut:
+) -> Response:
     """Accepts a job: stored and announced when this answers, and not lost from then on."""
     settings: Settings = request.app.state.settings
     job = admit(body, owner, settings, idempotency_key)
@@ -56,29 +59,26 @@ async def create(
             accept, job, state.store, state.doorbell, state.announced, settings
         )
         if wait:
-            found = await _found(request, job_id, owner, wait, told if job_id == job.id else None)
+            look = await _look(request, job_id, owner, wait, told if job_id == job.id else None)
         else:
-            found = job_out(seen, settings.job_url(job_id))
+            look = Look(seen, settings.job_url(job_id))
+    headers = {"Location": settings.job_url(job_id)}
     if job_id != job.id:
-        response.headers["Idempotency-Replayed"] = "true"
-    response.headers["Location"] = settings.job_url(job_id)
+        headers["Idempotency-Replayed"] = "true"
     if wait:
-        response.headers["Preference-Applied"] = "wait"
-        response.status_code = 200 if found.status.terminal else 202
-    return found
+        headers["Preference-Applied"] = "wait"
+    return _answer(look, 200 if wait and look.job.state.terminal else 202, headers)
 
 
 @router.get("", response_model_exclude_none=True)
 async def jobs(
     request: Request,
     owner: Owner,
-    status: Annotated[JobState | None, Query(description="only jobs in this state")] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    only: Annotated[Only, Query()],
 ) -> JobsOut:
     """The caller's jobs, the newest first, without results."""
     state = request.app.state
-    found, after = await asyncio.to_thread(_page, state.store, owner, status, _place(cursor), limit)
+    found, after = await asyncio.to_thread(_page, state.store, owner, only)
     return JobsOut(
         jobs=[job_out(job, state.settings.job_url(job.id)) for job in found],
         next_cursor=None if after is None else f"{after[0]}-{after[1]}",
@@ -87,7 +87,7 @@ async def jobs(
 
 @router.get(
     "/{job_id}",
-    response_model_exclude_none=True,
+    response_model=JobOut,
     responses={404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"}},
 )
 async def get(
@@ -95,24 +95,24 @@ async def get(
     request: Request,
     owner: Owner,
     wait: Annotated[float, Query(ge=0, description="seconds to hold the answer, unless the job ends")] = 0,
-) -> JobOut:
+) -> Response:
     """A job: its state and progress, and its result once it has ended."""
     settings: Settings = request.app.state.settings
-    return await _found(request, job_id, owner, min(wait, settings.jobs.max_wait.total_seconds()))
+    return _answer(await _look(request, job_id, owner, min(wait, settings.jobs.max_wait.total_seconds())))
 
 
 @router.post(
     "/{job_id}/cancel",
-    response_model_exclude_none=True,
+    response_model=JobOut,
     responses={
         404: {**problems.RESPONSES[422], "description": "No such job, or not this key's"},
         409: {**problems.RESPONSES[422], "description": "It has ended already; `detail` says how"},
     },
 )
-async def cancel(job_id: str, request: Request, owner: Owner) -> JobOut:
+async def cancel(job_id: str, request: Request, owner: Owner) -> Response:
     """Takes a job back: at once while it waits; while it runs, its unscored documents are dropped."""
     await asyncio.to_thread(cancel_job, job_id, owner, request.app.state.store, request.app.state.ending)
-    return await _found(request, job_id, owner, 0)
+    return _answer(await _look(request, job_id, owner))
 
 
 @router.delete(
@@ -147,24 +147,22 @@ async def retry(job_id: str, request: Request, response: Response, owner: Owner)
     return job_out(seen, url)
 
 
-async def _found(
-    request: Request, job_id: str, owner: str, wait: float, told: asyncio.Event | None = None
-) -> JobOut:
+async def _look(
+    request: Request, job_id: str, owner: str, wait: float = 0, told: asyncio.Event | None = None
+) -> Look:
     """The job as it is, or once it has ended if it does so in time. `told`: of a new job's end."""
-    state = request.app.state
-    waiting: Waiting = state.waiting
-
-    async def look() -> Job:
-        return await asyncio.to_thread(owned, job_id, owner, state.store)
-
+    waiting: Waiting = request.app.state.waiting
+    looks: Looks = request.app.state.looks
     if not wait:
-        job = await look()
-    elif told is not None:
-        job = await waiting.ended(look, wait, told, new=True)
-    else:
-        with waiting.watched(job_id) as told:
-            job = await waiting.ended(look, wait, told)
-    return job_out(job, state.settings.job_url(job_id))
+        return await looks.at(job_id, owner)
+    if told is not None:
+        return await waiting.ended(job_id, owner, wait, told, new=True)
+    with waiting.watched(job_id) as told:
+        return await waiting.ended(job_id, owner, wait, told)
+
+
+def _answer(look: Look, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(look.json, status, headers, "application/json")
 
 
 def _retry(
@@ -195,31 +193,20 @@ def _retry(
 
 
 LOOKED_AT = 2_000
-"""Jobs that one page looks at, at most, to find those in the state that was asked for."""
-
-Place = tuple[int, str]
+"""Jobs that one page looks at, at most, to find those that were asked for."""
 
 
-def _page(
-    store: Store, owner: str, status: JobState | None, before: Place | None, limit: int
-) -> tuple[list[Job], Place | None]:
-    """Up to `limit` jobs, and the place after which to go on: None at the end."""
+def _page(store: Store, owner: str, only: Only) -> tuple[list[Job], Place | None]:
+    """Up to `only.limit` jobs, and the place after which to go on: None at the end."""
     found: list[Job] = []
-    for looked_at, (place, job) in enumerate(store.jobs_of(owner, before=before), start=1):
-        if status in (None, job.state):
+    for looked_at, (place, job) in enumerate(store.jobs_of(owner, before=only.before), start=1):
+        if only.created_after is not None and job.created_at < only.created_after.timestamp():
+            break
+        if only.wants(job):
             found.append(job)
-        if len(found) == limit or looked_at == LOOKED_AT:
+        if len(found) == only.limit or looked_at == LOOKED_AT:
             return found, place
     return found, None
-
-
-def _place(cursor: str | None) -> Place | None:
-    if cursor is None:
-        return None
-    at, _, job_id = cursor.partition("-")
-    if not at.isdigit() or not job_id:
-        raise InvalidRequest("take it from `next_cursor`", field="cursor")
-    return int(at), job_id
 
 
 def _preferred_wait(prefer: str | None, settings: Settings) -> float:

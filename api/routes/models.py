@@ -3,18 +3,16 @@
 from importlib.metadata import version
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from api import problems
-from api.auth import bearer
+from api.auth import WITH_KEY
 from jobs.errors import ModelNotFound, StoreUnavailable
 from jobs.settings import Settings
 from jobs.store import Store
 
-router = APIRouter(
-    prefix="/v1/models", tags=["models"], dependencies=[Depends(bearer)], responses=problems.RESPONSES
-)
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=WITH_KEY, responses=problems.RESPONSES)
 
 
 class GoldenOut(BaseModel):
@@ -75,7 +73,7 @@ def model(model_id: str, request: Request) -> ModelOut:
     return found
 
 
-info = APIRouter(tags=["models"], dependencies=[Depends(bearer)], responses=problems.RESPONSES)
+info = APIRouter(tags=["models"], dependencies=WITH_KEY, responses=problems.RESPONSES)
 
 
 class InfoOut(BaseModel):

@@ -6,17 +6,20 @@ an error, never a promise: several clients do not look at the status.
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Body, Request
 
-from api.auth import Owner, bearer
-from api.dialects import cohere, tei, voyage
+from api.auth import WITH_KEY, Owner
 from api.dialects.asking import rank
-from api.dialects.errors import DialectRoute
+from api.dialects.cohere import CohereAnswer, CohereRerank
+from api.dialects.errors import RESPONSES, DialectRoute
 from api.dialects.form import Form
 from api.dialects.lenient import read
+from api.dialects.tei import TeiRerank, TeiScore
+from api.dialects.voyage import VoyageAnswer, VoyageRerank
+from api.openapi import body_of
 from jobs.errors import InvalidRequest
 
-router = APIRouter(route_class=DialectRoute, tags=["rerank"], dependencies=[Depends(bearer)])
+router = APIRouter(route_class=DialectRoute, tags=["rerank"], dependencies=WITH_KEY)
 
 PATHS = ("/v2/rerank", "/v1/rerank", "/rerank", "/v1/v2/rerank", "/v1/v1/rerank")
 """The last two for those who have put /v1 into the base URL of Cohere's client."""
@@ -46,11 +49,32 @@ def _form(given: set[str]) -> type[Form]:
         case 2:
             raise InvalidRequest("give either `documents` or `texts`, not both", field="documents")
     if "texts" in given:
-        return tei.Rerank
+        return TeiRerank
     if given & {"top_k", "truncation"} and "top_n" not in given:
-        return voyage.Rerank
-    return cohere.Rerank
+        return VoyageRerank
+    return CohereRerank
 
 
 for path in PATHS:
-    router.add_api_route(path, rerank, methods=["POST"], operation_id=f"rerank{path.replace('/', '_')}")
+    router.add_api_route(
+        path,
+        rerank,
+        methods=["POST"],
+        operation_id=f"rerank{path.replace('/', '_')}",
+        response_model=None,
+        responses={200: {"model": CohereAnswer | VoyageAnswer | list[TeiScore]}, **RESPONSES},
+        openapi_extra=body_of(
+            CohereRerank,
+            VoyageRerank,
+            TeiRerank,
+            examples={
+                "Cohere, Jina, vLLM": {
+                    "query": "blue sky",
+                    "documents": ["red apple", "blue sky"],
+                    "top_n": 1,
+                },
+                "Voyage": {"query": "blue sky", "documents": ["red apple", "blue sky"], "top_k": 1},
+                "Text Embeddings Inference": {"query": "blue sky", "texts": ["red apple", "blue sky"]},
+            },
+        ),
+    )

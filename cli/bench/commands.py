@@ -217,3 +217,27 @@ def cache(
 
     asked = bench.Options(model, tuple(docs or bench.Options.documents), pairs, repeats=repeats)
     run_to_exit(lambda: bench.cache(asked, Output(json, plots, markdown)))
+
+
+@app.command()
+def waiting(
+    polls: Annotated[int, typer.Option(help="Clients on GET /v1/jobs/{id}?wait=60.", min=1)] = 1_000,
+    streams: Annotated[int, typer.Option(help="Clients on GET /v1/jobs/{id}/events.", min=0)] = 200,
+    repeats: Annotated[int, typer.Option(help="Rounds; medians are shown.", min=1)] = 3,
+    json: Json = None,
+    plots: Plots = None,
+    markdown: Markdown = False,
+) -> None:
+    """Many clients that wait, on one API process: 2 minutes.
+
+    ms: from a job's end to the client that has read of it; each waits for a
+    job of its own, or all wait for one.
+    API core, waiting: the share of a core while nothing happens.
+    API core-s, answering: of all clients.
+    API MB added: by clients that wait.
+    """
+    from cli.bench import waiting as bench
+    from cli.bench.report import Output
+
+    asked = bench.Options(polls, streams, repeats=repeats)
+    run_to_exit(lambda: bench.waiting(asked, Output(json, plots, markdown)))

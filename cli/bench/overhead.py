@@ -1,4 +1,5 @@
-"""`podium bench overhead`: what the service adds to one job at idle, and how fast the API accepts jobs.
+"""`podium bench overhead`: what the service adds to one job at idle, how far a dialect is from a job, and how
+fast the API accepts jobs.
 
 Overhead is a difference of two clocks outside of the service: the caller's, around one job through HTTP, and
 that of the raw engine's own process, around the same job. The service's own timings play no part.
@@ -53,7 +54,7 @@ def overhead(options: Options, output: Output) -> int:
         check_engine()
     with (
         workshop() as folder,
-        Steps(console, options.jobs + options.repeats) as steps,
+        Steps(console, 2 * options.jobs + options.repeats) as steps,
         room(folder, steps.now) as here,
     ):
         raw = here.raw("engine", options.model)
@@ -62,11 +63,12 @@ def overhead(options: Options, output: Output) -> int:
         service = here.service(options.model, PODIUM_MODELS=unserved)
         others = machine.Others()
         pairs = one_job(service, raw, options, steps)
+        drop_in = both_ways(service, options, steps)
         rounds = [accept(service, unserved, options, number, steps) for number in range(options.repeats)]
         share = others.share()
         engine = {**raw.about, "settings": here.settings(options.model).engine.model_dump(mode="json")}
-    found = summary(pairs, rounds)
-    rows = table(pairs, rounds)
+    found = summary(pairs, drop_in, rounds)
+    rows = table(pairs, drop_in, rounds)
     report.show(output, rows, COLUMNS)
     console.print(
         f"{found['accept_jobs_per_s']:,.0f} jobs/s accepted by one API process, {options.connections} "
@@ -83,6 +85,7 @@ def overhead(options: Options, output: Output) -> int:
         **found,
         others_cpu_share=share,
         pairs=pairs,
+        drop_in=drop_in,
         rounds=rounds,
     )
     report.write(output, made)
@@ -117,6 +120,34 @@ def one_job(service: Service, raw: RawEngine, options: Options, steps: Steps) ->
     return asyncio.run(through())
 
 
+def both_ways(service: Service, options: Options, steps: Steps) -> list[dict[str, float]]:
+    """Milliseconds of ten documents as `POST /v1/rerank` and as `POST /v1/jobs` with `Prefer: wait`."""
+    asked = texts.questions(options.seed + 50_000, options.jobs, 10)
+
+    async def ask() -> list[dict[str, float]]:
+        line = await Connection.open(service.url)
+        found = []
+        for number, (query, documents) in enumerate(asked):
+            steps.now(f"ten documents both ways: {number + 1} of {options.jobs}")
+            requests = {
+                "rerank_ms": wire.request("POST", "/v1/rerank", {"query": query, "documents": documents}),
+                "job_ms": service.job((query, documents)),
+            }
+            took = {}
+            for name in sorted(requests, reverse=number % 2 == 0):
+                await asyncio.sleep(PAUSE)
+                answer = await line.ask(requests[name])
+                if answer.status != 200:
+                    raise WrongAnswer(f"{name}: {answer.status} {answer.body[:300]!r}")
+                took[name] = answer.seconds * 1_000
+            found.append(took)
+            steps.done()
+        await line.close()
+        return found
+
+    return asyncio.run(ask())
+
+
 def accept(service: Service, model: str, options: Options, number: int, steps: Steps) -> dict[str, Any]:
     """One round of `POST /v1/jobs` without waiting, in a closed loop with several connections."""
     steps.now(f"accepting jobs, round {number + 1} of {options.repeats}")
@@ -145,20 +176,30 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
     return {f"p{share}_ms": figures.percentile(values, share / 100) for share in (50, 95, 99)}
 
 
-def summary(pairs: Sequence[Mapping[str, float]], rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summary(
+    pairs: Sequence[Mapping[str, float]],
+    drop_in: Sequence[Mapping[str, float]],
+    rounds: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
     added = [pair["service_ms"] - pair["engine_ms"] for pair in pairs]
     return {
         "overhead_p50_ms": figures.short(figures.percentile(added, 0.5)),
         "overhead_p95_ms": figures.short(figures.percentile(added, 0.95)),
         "service_p50_ms": figures.short(figures.percentile([pair["service_ms"] for pair in pairs], 0.5)),
         "engine_p50_ms": figures.short(figures.percentile([pair["engine_ms"] for pair in pairs], 0.5)),
+        "rerank_p50_ms": figures.short(figures.median_of(drop_in, "rerank_ms")),
+        "job_p50_ms": figures.short(figures.median_of(drop_in, "job_ms")),
         "accept_jobs_per_s": figures.short(figures.median_of(rounds, "jobs_per_s")),
         "accept_p50_ms": figures.short(figures.median_of(rounds, "p50_ms")),
         "accept_p99_ms": figures.short(figures.median_of(rounds, "p99_ms")),
     }
 
 
-def table(pairs: Sequence[Mapping[str, float]], rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def table(
+    pairs: Sequence[Mapping[str, float]],
+    drop_in: Sequence[Mapping[str, float]],
+    rounds: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
     """Rows for the screen."""
     added = [pair["service_ms"] - pair["engine_ms"] for pair in pairs]
     through, engine = ([pair[key] for pair in pairs] for key in ("service_ms", "engine_ms"))
@@ -167,6 +208,8 @@ def table(pairs: Sequence[Mapping[str, float]], rounds: Sequence[Mapping[str, An
         ("one job through HTTP, ms", through),
         ("the same in the raw engine, ms", engine),
         ("overhead (paired differences), ms", added),
+        ("ten documents, POST /v1/rerank, ms", [one["rerank_ms"] for one in drop_in]),
+        ("the same as a job, Prefer: wait, ms", [one["job_ms"] for one in drop_in]),
     ):
         rows.append({"figure": name, **{key[:3]: value for key, value in percentiles(values).items()}})
     medians = {share: figures.median_of(rounds, f"{share}_ms") for share in ("p50", "p95", "p99")}

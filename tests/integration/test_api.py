@@ -1,6 +1,7 @@
 """The API on a real Valkey: what it accepts, what it refuses, and that refusing stores nothing."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -281,6 +282,57 @@ def test_a_key_sees_only_its_own_jobs(settings: Settings, redis: Redis) -> None:
         job_id = client.post("/v1/jobs", json=GOOD, headers=ann).json()["id"]
         assert client.get(f"/v1/jobs/{job_id}", headers=ann).status_code == 200
         assert client.get(f"/v1/jobs/{job_id}?wait=5", headers=bob).status_code == 404
+
+
+def test_no_route_answers_without_a_key_but_those_of_health(settings: Settings) -> None:
+    keyed = settings.model_copy(update={"api_keys": SecretStr("ann:key-a")})
+    with TestClient(create_app(keyed, page=False)) as client:
+        spec = client.get("/openapi.json").json()
+        answers = {
+            (method, path): client.request(method, re.sub(r"{\w+}", "x", path), json=GOOD, headers=headers)
+            for path, methods in spec["paths"].items()
+            for method in methods
+            for headers in ({}, {"Authorization": "Bearer nope"}, {"Authorization": "Basic key-a"})
+        }
+    opened = {path for (_, path), answer in answers.items() if answer.status_code != 401}
+    assert opened == {"/health/live", "/health/accepting", "/health/ready"}
+    assert len(answers) > 20
+
+
+def test_a_list_is_narrowed_by_what_its_jobs_have_in_common(client: TestClient) -> None:
+    made = [
+        client.post("/v1/jobs", json={**GOOD, "lane": lane}).json()
+        for lane in ("bulk", "interactive", "bulk")
+    ]
+    client.post(f"/v1/jobs/{made[0]['id']}/cancel")
+
+    def listed(**only: str | int) -> list[str]:
+        answer = client.get("/v1/jobs", params=only)
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["jobs"]]
+
+    first, second, third = (job["id"] for job in made)
+    assert set(listed()) == {first, second, third}
+    assert set(listed(lane="bulk")) == {first, third}
+    assert listed(lane="bulk", status="queued") == [third]
+    assert listed(status="cancelled") == [first]
+    assert listed(model="minilm", lane="interactive") == [second]
+    assert listed(model="another") == []
+    assert set(listed(created_after=made[0]["created_at"])) == {first, second, third}
+    assert listed(created_after="2100-01-01T00:00:00Z") == []
+    assert listed(created_before=made[0]["created_at"]) == []
+    assert len(listed(created_before="2100-01-01T00:00:00+02:00", limit=2)) == 2
+    for wrong in ({"created_after": "yesterday"}, {"created_before": "2026-11-26"}, {"created_after": "7"},
+                  {"created_after": "2026-11-26T00:00:00"}, {"lane": "fast"}, {"cursor": "x"}):  # fmt: skip
+        refused = client.get("/v1/jobs", params=wrong)
+        assert refused.status_code == 422
+        assert [entry["field"].split(".")[-1] for entry in refused.json()["errors"]] == list(wrong)
+
+
+def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
+    answer = client.put("/v1/jobs")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, POST"
 
 
 def test_health_tells_living_accepting_and_ready_apart(client: TestClient, store: Store) -> None:

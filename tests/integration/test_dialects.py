@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from redis import Redis
 
 from api.app import create_app
 from jobs.model import Lane
-from jobs.queue import queue_name
+from jobs.queue import Doorbell, queue_name
 from jobs.settings import Limits, Settings
 from jobs.states import JobState
 from jobs.store import Store
+from tests.conftest import running
 from tests.support.serving import serving
 from tests.support.waiting import until
+from worker.engines.fake import FakeEngine
 from worker.runner import Runner
 
 QUERY = "blue sky"
@@ -163,6 +166,47 @@ def test_vllms_score_in_the_order_of_the_request(client: TestClient, first: str,
     assert each["usage"]["total_tokens"] > one["usage"]["total_tokens"]
 
 
+def test_vllms_truncation_cuts_documents_only(client: TestClient) -> None:
+    """Its own cuts the rendered prompt, and with it what the score is read from."""
+    long = "blue sky " + "tail " * 50
+    whole = client.post("/v1/rerank", json={"query": QUERY, "documents": [long]}).json()
+    cut = client.post(
+        "/v1/rerank", json={"query": QUERY, "documents": [long], "truncate_prompt_tokens": 2}
+    ).json()
+    assert cut["results"][0]["relevance_score"] == pytest.approx(1.0), "only 'blue sky' was read"
+    assert whole["results"][0]["relevance_score"] < 0.99
+    for all_of_it in (-1, 0, 8_000, None):
+        again = client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": [long], "truncate_prompt_tokens": all_of_it}
+        ).json()
+        assert again["results"] == whole["results"]
+    scored = client.post(
+        "/score", json={"text_1": QUERY, "text_2": [long, "sky"], "truncate_prompt_tokens": 2}
+    ).json()
+    assert scored["data"][0]["score"] == pytest.approx(1.0)
+    small = client.post("/score", json={"text_1": QUERY, "text_2": "sky", "truncate_prompt_tokens": 1})
+    assert (small.status_code, small.json()["error"]["code"]) == (422, "query_too_long")
+
+
+def test_relevant_spans_show_the_best_window_of_a_long_document(client: TestClient) -> None:
+    long = "red apple. " * 20 + "Blue sky! " + "green leaf. " * 20
+    body = {"query": QUERY, "documents": [long, "blue sky"], "max_tokens_per_doc": 8}
+    without = client.post("/v2/rerank", json=body).json()["results"]
+    assert not any("relevant_spans" in entry for entry in without)
+    on = {"mode": "enabled"}
+    found = client.post("/v2/rerank", json={**body, "relevant_spans": on}).json()["results"]
+    entry = next(entry for entry in found if entry["index"] == 0)
+    (span,) = entry["relevant_spans"]
+    assert "Blue sky!" in long[span["start"] : span["end"]]
+    assert span["end"] - span["start"] < len(long) / 4
+    assert span["score"] == entry["relevance_score"]
+    short = next(entry for entry in found if entry["index"] == 1)
+    assert "relevant_spans" not in short, "it was read whole"
+    for off in ({"mode": "disabled"}, {"mode": "enabled", "threshold": 0.999}, None):
+        results = client.post("/v2/rerank", json={**body, "relevant_spans": off}).json()["results"]
+        assert not any("relevant_spans" in entry for entry in results)
+
+
 def test_a_document_without_a_score_is_said_and_no_score_is_made_up(client: TestClient) -> None:
     documents = ["blue sky", "\x00"]
     found = client.post("/v1/rerank", json={"query": QUERY, "documents": documents}).json()
@@ -197,6 +241,10 @@ def test_a_document_without_a_score_is_said_and_no_score_is_made_up(client: Test
         ("/v1/rerank", [], 422),
         ("/score", {"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, 422),
         ("/score", {"text_2": ["a"]}, 422),
+        ("/score", {"text_1": "a", "queries": "b", "text_2": ["a"]}, 422),
+        ("/v1/rerank", {**GOOD, "relevant_spans": {"mode": "perhaps"}}, 422),
+        ("/v1/rerank", {**GOOD, "truncate_prompt_tokens": -2}, 422),
+        ("/v1/rerank", {**GOOD, "top_n": True}, 422),
         ("/score", {"text_1": [str(n) for n in range(300)], "text_2": ["a"] * 300}, 422),
     ],
     ids=lambda value: str(value)[:40],
@@ -265,17 +313,50 @@ def test_a_caller_that_could_wait_no_longer_gets_an_error_and_its_job_is_cancell
 _HALF = Settings().jobs.max_wait / 120
 
 
+@contextmanager
+def hanging_on(port: int, body: dict[str, Any]) -> Iterator[None]:
+    """A caller who has sent `body` to be ranked waits while the block runs, and hangs up then."""
+    content = json.dumps(body).encode()
+    head = "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(content)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.sendall(head.encode() + content)
+        yield
+
+
 def test_a_caller_that_hangs_up_takes_its_job_back(settings: Settings, store: Store) -> None:
     with serving(create_app(settings, page=False)) as port:
-        body = json.dumps(GOOD).encode()
-        head = "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(body)}"
-        with socket.create_connection(("127.0.0.1", port)) as caller:
-            caller.sendall(head.encode() + b"\r\n\r\n" + body)
+        with hanging_on(port, GOOD):
             until("it waits", lambda: len(store.waiting("minilm", Lane.INTERACTIVE, 10)) == 1, 5)
         until("nothing waits", lambda: not store.waiting("minilm", Lane.INTERACTIVE, 10), 5)
         ((_, job),) = store.jobs_of("local")
         assert job.state is JobState.CANCELLED
+
+
+def test_what_a_caller_that_hung_up_no_longer_wants_is_not_scored(
+    settings: Settings, doorbell: Doorbell, store: Store
+) -> None:
+    engine = FakeEngine(step_seconds=0.05, step_tokens=500)  # 10,000 tokens/s
+    documents = [f"text {number} " + "word " * 98 for number in range(500)]
+
+    def read() -> float:
+        return engine.statistics()["tokens"]
+
+    with running(engine, settings, store, doorbell, window_tokens=1_000) as runner:
+        with serving(create_app(settings, page=False)) as port:
+            with hanging_on(port, {"query": QUERY, "documents": documents}):
+                until("it waits", lambda: len(store.waiting("minilm", Lane.INTERACTIVE, 10)) == 1, 5)
+                ((_, job),) = store.jobs_of("local")
+                work = threading.Thread(target=runner.run, args=(job.id,))
+                work.start()
+                until("it is being scored", lambda: read() > 1_000, 5)
+            until("it is taken back", lambda: store.jobs_of("local").__next__()[1].state.terminal, 5)
+        work.join(10)
+        assert not work.is_alive()
+        seen = read()
+        assert 1_000 < seen < 25_000, "of 50,000 tokens; the lease is asked for three times in its length"
+    ((_, job),) = store.jobs_of("local")
+    assert job.state is JobState.CANCELLED
 
 
 def test_models_and_info(client: TestClient) -> None:

@@ -70,6 +70,18 @@ def test_events_tell_each_change_as_it_comes_and_go_on_where_they_were_left(
     assert final["results"][0]["index"] == 1
 
 
+def test_an_event_is_whole_whatever_its_texts_hold(client: TestClient, runner: Runner) -> None:
+    text = "line\x85line\u2028line\x0bline\r\nline \x1e \U0001f600"
+    body = {**GOOD, "documents": [text], "return_documents": True, "metadata": {text: text}}
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+    runner.run(job_id)
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+        raw = b"".join(answer.iter_raw())
+    (data,) = [line.removeprefix(b"data: ") for line in raw.split(b"\n") if line.startswith(b"data: ")]
+    assert json.loads(data) == client.get(f"/v1/jobs/{job_id}").json()
+    assert json.loads(data)["results"][0]["document"]["text"] == text
+
+
 def test_an_estimated_start_is_told_once_the_queue_is_being_drained(
     client: TestClient, runner: Runner
 ) -> None:

@@ -86,4 +86,4 @@ def test_it_is_remembered_for_24_hours_and_a_key_has_a_length(client: TestClient
     assert 86_000 < redis.ttl(remembered) <= 86_400
     assert "order-7" not in str(remembered), "a caller's key may be a secret"
     answer = client.post("/v1/jobs", json=GOOD, headers={"Idempotency-Key": "x" * 256})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "header.idempotency-key")
