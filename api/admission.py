@@ -4,6 +4,7 @@ import hashlib
 import json
 import uuid
 from datetime import timedelta
+from itertools import chain
 
 from api.schemas import JobRequest
 from jobs.callback import check_target
@@ -13,6 +14,9 @@ from jobs.settings import Settings
 from jobs.store import Room
 
 INSTRUCT = "[instruct]"
+
+DEEPEST = 64
+"""Objects and lists inside each other; from 200 on not every part of the service can read them."""
 
 A_WINDOW = 512
 """Tokens that are guessed for a window of a document, where the job does not say how many."""
@@ -99,15 +103,23 @@ def estimate_tokens(work: Work) -> int:
     cancels out in `Retry-After` (docs/decisions/0005).
     """
     each = len(work.query.encode()) + len((work.instruction or "").encode())
-    window = 4 * (work.max_tokens_per_doc or A_WINDOW) if work.overflow is Overflow.CHUNK else None
+    window = 4 * _window(work, each // 4) if work.overflow is Overflow.CHUNK else None
     sizes = [len(document.text.encode()) for document in work.documents]
     return sum((each * (1 if window is None else 1 + size // window) + size) // 4 + 1 for size in sizes)
+
+
+def _window(work: Work, query: int) -> int:
+    """Tokens of a document in each of its windows, beside the `query` ones, as far as the job bounds them."""
+    tokens = work.max_tokens_per_doc or A_WINDOW
+    if work.max_tokens_per_pair is not None:
+        tokens = min(tokens, max(1, work.max_tokens_per_pair - query))
+    return tokens
 
 
 def _idempotency(key: str, request: JobRequest, settings: Settings) -> Idempotency:
     return Idempotency(
         key=hashlib.sha256(key.encode()).hexdigest(),
-        request=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
+        request=hashlib.sha256(request.model_dump_json(exclude_defaults=True).encode()).hexdigest(),
         ttl=settings.jobs.idempotency_ttl,
     )
 
@@ -136,7 +148,17 @@ def _at_most(field: str, found: int, limit: int, unit: str) -> None:
 
 
 def _json_bytes(metadata: object, field: str) -> int:
+    if _deeper_than(metadata, DEEPEST):
+        raise InvalidRequest(f"is nested more than {DEEPEST} deep", field=field)
     try:
         return len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
     except (ValueError, UnicodeEncodeError) as error:
         raise InvalidRequest(f"can't be written as JSON: {error}", field=field) from error
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    inside = [value]
+    for _ in range(levels):
+        nested = [one for one in inside if isinstance(one, dict | list)]
+        inside = list(chain.from_iterable(one.values() if isinstance(one, dict) else one for one in nested))
+    return any(isinstance(one, dict | list) for one in inside)

@@ -40,11 +40,8 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
-        listener = asyncio.create_task(waiting.listen())
-        yield
-        while not listener.done():  # a cancel that meets redis-py as it connects can be lost there
-            listener.cancel()
-            await asyncio.wait([listener], timeout=0.5)
+        async with waiting.listening():
+            yield
         await asyncio.to_thread(announced.flush)
         celery.close()
         redis.close()

@@ -2,11 +2,13 @@
 
 import hashlib
 import hmac
-from functools import cache
+from collections.abc import Callable, Coroutine
+from functools import cache, partial
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import SecretStr
@@ -19,11 +21,24 @@ LOCAL = "local"
 bearer = HTTPBearer(
     auto_error=False, description="One of the operator's PODIUM_API_KEYS; not needed without keys"
 )
-"""For OpenAPI; `owner` reads the header itself."""
+"""For OpenAPI; `find_owner` reads the header itself."""
 
 
-async def owner(request: Request) -> str:
-    """The caller's name. Raises `Unauthorized`. Not a thread's work: it would cost more than it does.
+class KeyedRoute(APIRoute):
+    """A route that asks for a key before it reads anything of a request's body. Raises `Unauthorized`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def keyed(request: Request) -> Response:
+            request.state.owner = find_owner(request)
+            return await handle(request)
+
+        return keyed
+
+
+def find_owner(request: Request) -> str:
+    """The caller's name. Raises `Unauthorized`.
 
     Every key is compared, and by its digest: the time tells nothing of a key, nor whether it was right.
     """
@@ -45,11 +60,17 @@ def _digests(keys: SecretStr) -> dict[bytes, str]:
     return {hashlib.sha256(key.encode()).digest(): name for key, name in parse_keys(keys).items()}
 
 
+async def owner(request: Request) -> str:
+    """What `KeyedRoute` has found."""
+    found: str = request.state.owner
+    return found
+
+
 Owner = Annotated[str, Depends(owner)]
 """The name of the caller, for a route."""
 
-WITH_KEY = [Depends(bearer), Depends(owner)]
-"""For each router: no route of it answers without a key, whether it asks for the `Owner` or not."""
+keyed = partial(APIRouter, route_class=KeyedRoute, dependencies=[Depends(bearer)])
+"""A router whose routes all ask for a key, whether they want to know the `Owner` or not."""
 
 
 def check_exposure(host: str, settings: Settings) -> None:

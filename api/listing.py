@@ -1,7 +1,7 @@
 """Which of a caller's jobs are listed: what they have in common, and where a page begins."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -11,6 +11,8 @@ from jobs.states import JobState
 
 Place = tuple[int, str]
 """Of a job in its owner's list: when it was created (ms), and its id."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _rfc_3339(value: Any) -> Any:
@@ -39,6 +41,11 @@ class Only(BaseModel):
     limit: int = Field(50, ge=1, le=200, description="jobs of a page")
 
     @property
+    def first(self) -> int:
+        """The time (ms) of the oldest job that is listed."""
+        return -1 if self.created_after is None else _milliseconds(self.created_after)
+
+    @property
     def before(self) -> Place | None:
         """The place after which this page begins; None for the newest job."""
         places: list[Place] = []
@@ -59,4 +66,5 @@ class Only(BaseModel):
 
 
 def _milliseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000)
+    """Rounded up: a job of the same millisecond, and before, was created before."""
+    return -((EPOCH - moment) // timedelta(milliseconds=1))

@@ -34,6 +34,7 @@ class Looks:
         coming = self._coming.get(job_id)
         if coming is None:
             coming = self._coming[job_id] = asyncio.create_task(self._look(job_id))
+            coming.add_done_callback(_heard)
         look = await asyncio.shield(coming)  # one who gives up takes nothing from the others
         if look is None or look.job.owner != owner:
             raise no_such(job_id)
@@ -44,3 +45,9 @@ class Looks:
         del self._coming[job_id]
         job = await asyncio.to_thread(self._store.get, job_id)
         return None if job is None else Look(job, self._settings.job_url(job_id))
+
+
+def _heard(look: "asyncio.Task[Look | None]") -> None:
+    """An error is nobody's, and no news, where all who looked have gone."""
+    if not look.cancelled():
+        look.exception()

@@ -26,9 +26,9 @@ def body_of(*kinds: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any]
 
 
 def install(app: FastAPI, settings: Settings, *answers: type[BaseModel]) -> None:
-    """Adds the schemas of the bodies above and of `answers`, and what this service is set to.
+    """Adds the schemas of the bodies above and of `answers`, and whether this service asks for a key.
 
-    That is the names of its models, and whether it asks for a key.
+    Where it does, the page does not say which models it serves: anyone can read it.
     """
     describe = app.openapi
 
@@ -42,8 +42,8 @@ def install(app: FastAPI, settings: Settings, *answers: type[BaseModel]) -> None
             )
             schemas = schema["components"]["schemas"]
             schemas.update(found["$defs"])
-            schemas["JobRequest"]["properties"]["model"]["anyOf"][0]["enum"] = list(settings.served)
             if not settings.keys:
+                schemas["JobRequest"]["properties"]["model"]["anyOf"][0]["enum"] = list(settings.served)
                 del schema["components"]["securitySchemes"]
                 for operation in chain.from_iterable(path.values() for path in schema["paths"].values()):
                     operation.pop("security", None)

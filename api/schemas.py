@@ -119,8 +119,8 @@ class JobRequest(Wire):
     )
     max_tokens_per_pair: Positive | None = Field(
         None,
-        description="tokens that are read at once of query, document and what the model needs around them; "
-        "only the document is cut; default: all that the model can",
+        description="tokens that are read at once: of query, document and what the model needs around them, "
+        "or of each where the model reads them apart; only the document is cut; default: all that it can",
     )
     overflow: Annotated[Overflow, Field(strict=False)] = Field(
         Overflow.TRUNCATE,

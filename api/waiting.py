@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from redis import asyncio as aioredis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 LOOK_ANYWAY = 15.0
 """Seconds after which a waiter reads its job untold: events are a hint, the store is the truth."""
 
-HEALTH = 5.0
-"""Seconds of silence after which Redis is asked whether the subscription lives."""
+SILENCE = 5.0
+"""Seconds after which Redis is asked whether the subscription lives, and seconds that it has to answer."""
 
 PAUSES = ExponentialWithJitterBackoff(base=0.5, cap=10)
 """Seconds between two tries to subscribe."""
@@ -37,24 +37,42 @@ class Waiting:
 
     @property
     def count(self) -> int:
-        """How many jobs are waited for now."""
-        return len(self._waiters)
+        """How many requests wait now."""
+        return sum(map(len, self._waiters.values()))
 
-    async def listen(self) -> None:
-        """Wakes waiters as events come in, until it is cancelled."""
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Wakes waiters as events come in, while the block runs."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            yield
+        finally:
+            while not listener.done():  # a cancel that meets redis-py as it connects can be lost there
+                listener.cancel()
+                await asyncio.wait([listener], timeout=0.5)
+
+    async def _listen(self) -> None:
         failures = 0
         while True:
-            client = aioredis.Redis.from_url(self._url, decode_responses=True, health_check_interval=HEALTH)
+            client = aioredis.Redis.from_url(self._url, decode_responses=True, health_check_interval=0)
             try:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(*ENDS)
-                    failures = 0
-                    for job_id in self._waiters:
-                        self._wake(job_id)  # what was published meanwhile, nobody has heard
+                    asked = False
                     while True:
-                        message = await subscription.get_message(timeout=HEALTH)
-                        if message is not None and message["type"] == "message":
-                            self._wake(message["data"])
+                        message = await subscription.get_message(timeout=SILENCE)
+                        match message:
+                            case None if asked:
+                                raise ConnectionError("no answer to a ping")
+                            case None:
+                                await subscription.ping()
+                            case {"type": "subscribe", "data": count} if count == len(ENDS):
+                                failures = 0
+                                for job_id in self._waiters:
+                                    self._wake(job_id)  # what was published before, nobody has heard
+                            case {"type": "message", "data": job_id}:
+                                self._wake(job_id)
+                        asked = message is None
             except (RedisError, OSError) as error:
                 log.warning("no events from Redis, waiters look by themselves: %s", error)
                 failures += 1

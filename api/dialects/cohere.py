@@ -3,28 +3,28 @@
 https://docs.cohere.com/reference/rerank, https://jina.ai/reranker
 """
 
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.asking import Ranked, unit
 from api.dialects.form import Form, Tokens
-from api.dialects.lenient import Count, Documents, Flag, Query, Whole, texts_of
+from api.dialects.lenient import Count, Documents, Flag, Lenient, Query, TokenBound, Whole, texts_of
+from api.schemas import Text
 from jobs.model import Lane, Overflow
 
 SEARCH_UNIT = 100
 """Documents of one query that Cohere bills as one unit."""
 
 
-class RelevantSpans(BaseModel):
-    """Whether to show the part of a long document that made its score."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
+class RelevantSpans(Lenient):
+    """Whether to show the part of a long document that has made its score: the best one, and no other."""
 
     mode: Literal["enabled", "disabled"]
-    threshold: float = Field(0.1, description="spans with a lower score are left out")
-    max_spans: int | None = Field(None, ge=1, description="there is one for each document, the best")
+    threshold: Annotated[float, Field(strict=True)] = Field(
+        0.1, description="spans with a lower score are left out"
+    )
 
 
 class CohereRerank(Form):
@@ -34,11 +34,9 @@ class CohereRerank(Form):
     documents: Documents
     top_n: Count = 0
     return_documents: Flag = False
-    rank_fields: list[str] = Field([], description="fields of a document that are read, one on each line")
+    rank_fields: list[Text] = Field([], description="fields of a document that are read, one on each line")
     max_tokens_per_doc: Count = 0
-    truncate_prompt_tokens: Whole = Field(
-        -1, ge=-1, description="of query, document and what is around them; only the document is cut"
-    )
+    truncate_prompt_tokens: TokenBound = -1
     relevant_spans: RelevantSpans | None = Field(
         None, description="enabled: a long document is read in windows, and the best one is shown"
     )
@@ -108,7 +106,7 @@ class CohereRerank(Form):
         return found
 
 
-class Text(TypedDict):
+class ReadText(TypedDict):
     text: str
 
 
@@ -123,7 +121,7 @@ class Span(TypedDict):
 class CohereResult(TypedDict):
     index: int
     relevance_score: float
-    document: NotRequired[Text]
+    document: NotRequired[ReadText]
     relevant_spans: NotRequired[list[Span]]
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict
 
 from api import problems
+from api.auth import KeyedRoute
 from api.dialects.asking import CallerGone, JobFailed, TookTooLong, Unscored
 from jobs import errors
 
@@ -95,7 +95,7 @@ def body(status: HTTPStatus, code: str, message: str, *, tei: bool) -> DialectEr
     return {"detail": message, "message": message, "error": inside}
 
 
-class DialectRoute(APIRoute):
+class DialectRoute(KeyedRoute):
     """A route whose errors, those of its dependencies too, have the dialect's form."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -51,42 +51,46 @@ Flag = Annotated[
     WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": [*TRUE, *FALSE, "True", "False", 1, 0]}]}),
 ]
 
-Whole = Annotated[
+DIGITS: JsonSchemaValue = {"type": "string", "pattern": "^[0-9]{1,9}$"}
+
+Whole = Annotated[int, BeforeValidator(_number), WithJsonSchema({"anyOf": [{"type": "integer"}, DIGITS]})]
+
+TokenBound = Annotated[
     int,
     BeforeValidator(_number),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}),
+    Field(
+        ge=-1,
+        description="of all that is read at once; only the document is cut; -1 or 0: what the model can",
+    ),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": -1}, DIGITS]}),
 ]
 
 Count = Annotated[
     int,
     BeforeValidator(_number),
     Field(ge=0, description="0: all"),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, DIGITS]}),
 ]
 
 Query = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]
 
 GivenDocument = str | dict[str, Any]
 
-_DOCUMENT: JsonSchemaValue = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-    ]
-}
+OneOrMore = Annotated[list[GivenDocument], BeforeValidator(_one_or_more), Field(min_length=1)]
+
+
+def _described(text: JsonSchemaValue, what: str) -> WithJsonSchema:
+    one = [text, {"type": "object", "properties": {"text": text}, "required": ["text"]}]
+    many = {"type": "array", "items": {"anyOf": one}, "minItems": 1}
+    return WithJsonSchema({"anyOf": [*one, many], "description": f"{what} One may stand alone."})
+
 
 Documents = Annotated[
-    list[GivenDocument],
-    BeforeValidator(_one_or_more),
-    Field(min_length=1),
-    WithJsonSchema(
-        {
-            "anyOf": [*_DOCUMENT["anyOf"], {"type": "array", "items": _DOCUMENT, "minItems": 1}],
-            "description": "Texts, or objects with a `text` (or with `rank_fields`). One may stand alone.",
-        }
-    ),
+    OneOrMore, _described({"type": "string"}, "Texts, or objects with a `text` (or with `rank_fields`).")
+]
+
+Queries = Annotated[
+    OneOrMore, _described({"type": "string", "pattern": r"\S"}, "Texts, or objects with a `text`.")
 ]
 
 
@@ -132,16 +136,16 @@ def texts_of(
 ) -> list[str]:
     """What is to be read of each document: itself, its `text`, or its `rank_fields`, one on each line.
 
-    Raises `InvalidRequest`.
+    One that has none of the `rank_fields` is read as its `text`. Raises `InvalidRequest`.
     """
     found = []
     for index, document in enumerate(documents):
         if isinstance(document, str):
             found.append(document)
             continue
-        fields = [document[name] for name in rank_fields or ("text",) if document.get(name) is not None]
-        if not fields or (not rank_fields and not isinstance(fields[0], str)):
-            wanted = "one of " + ", ".join(rank_fields) if rank_fields else "text"
-            raise InvalidRequest(f"{field}.{index} has no {wanted}", field=f"{field}.{index}")
-        found.append("\n".join(str(value) for value in fields))
+        fields = [document[name] for name in rank_fields if document.get(name) is not None]
+        if not fields and not isinstance(document.get("text"), str):
+            wanted = f"none of {', '.join(rank_fields)} and no text" if rank_fields else "no text"
+            raise InvalidRequest(f"{field}.{index} has {wanted}", field=f"{field}.{index}")
+        found.append("\n".join(map(str, fields)) if fields else document["text"])
     return found

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from api.dialects.asking import Ranked
 from api.dialects.form import Tokens
-from api.dialects.lenient import Count, Documents, Lenient, Whole, texts_of
+from api.dialects.lenient import Count, Documents, Lenient, Queries, TokenBound, Whole, texts_of
 from jobs.errors import InvalidRequest
 from jobs.model import Lane
 
@@ -28,13 +28,11 @@ SECOND = ("text_2", "documents", "items", "data_2")
 class ScoreRequest(Lenient):
     """One first text with each of the second ones, or each with its own."""
 
-    first: Documents = Field(validation_alias=AliasChoices(*FIRST))
+    first: Queries = Field(validation_alias=AliasChoices(*FIRST))
     second: Documents = Field(validation_alias=AliasChoices(*SECOND))
     model: str | None = None
     max_tokens_per_doc: Count = 0
-    truncate_prompt_tokens: Whole = Field(
-        -1, ge=-1, description="of both texts and what is around them; only the second one is cut"
-    )
+    truncate_prompt_tokens: TokenBound = -1
     priority: Whole = Field(0, description="above 0: less urgent, it waits with the bulk jobs")
     instruction: str | None = None
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from api import problems
-from api.auth import WITH_KEY, Owner
+from api.auth import Owner, keyed
 from api.schemas import CallbackRecordOut, callback_out
 from jobs.callback import CallbackRecord
 from jobs.errors import CallbackNotFound, CallbackPending
@@ -16,10 +16,9 @@ from jobs.store import Store
 
 NOT_FOUND = {**problems.RESPONSES[422], "description": "No such callback, or not this key's"}
 
-router = APIRouter(
+router = keyed(
     prefix="/v1/jobs/{job_id}/callback",
     tags=["callbacks"],
-    dependencies=WITH_KEY,
     responses={**problems.RESPONSES, 404: NOT_FOUND},
 )
 

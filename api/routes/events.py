@@ -8,18 +8,18 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api import problems
-from api.auth import WITH_KEY, Owner
+from api.auth import Owner, keyed
 from api.looking import Looks
 from api.waiting import Waiting
 from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.model import Job
 from jobs.states import JobState
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=WITH_KEY, responses=problems.RESPONSES)
+router = keyed(prefix="/v1/jobs", tags=["jobs"], responses=problems.RESPONSES)
 
 LOOK = 1.0
 """Seconds between two looks at a job's progress: its worker notes it as often. Its end is told at once."""

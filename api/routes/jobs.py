@@ -5,12 +5,12 @@ import re
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 
 from api import problems
 from api.accepting import accept, cancel_job, erase, owned
 from api.admission import admit, estimate_tokens
-from api.auth import WITH_KEY, Owner
+from api.auth import Owner, keyed
 from api.listing import Only, Place
 from api.looking import Look, Looks
 from api.schemas import JobOut, JobRequest, JobsOut, job_out
@@ -23,7 +23,7 @@ from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import Store
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=WITH_KEY, responses=problems.RESPONSES)
+router = keyed(prefix="/v1/jobs", tags=["jobs"], responses=problems.RESPONSES)
 
 
 @router.post(
@@ -200,7 +200,7 @@ def _page(store: Store, owner: str, only: Only) -> tuple[list[Job], Place | None
     """Up to `only.limit` jobs, and the place after which to go on: None at the end."""
     found: list[Job] = []
     for looked_at, (place, job) in enumerate(store.jobs_of(owner, before=only.before), start=1):
-        if only.created_after is not None and job.created_at < only.created_after.timestamp():
+        if place[0] < only.first:
             break
         if only.wants(job):
             found.append(job)

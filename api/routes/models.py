@@ -3,16 +3,16 @@
 from importlib.metadata import version
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api import problems
-from api.auth import WITH_KEY
+from api.auth import keyed
 from jobs.errors import ModelNotFound, StoreUnavailable
 from jobs.settings import Settings
 from jobs.store import Store
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=WITH_KEY, responses=problems.RESPONSES)
+router = keyed(prefix="/v1/models", tags=["models"], responses=problems.RESPONSES)
 
 
 class GoldenOut(BaseModel):
@@ -73,7 +73,7 @@ def model(model_id: str, request: Request) -> ModelOut:
     return found
 
 
-info = APIRouter(tags=["models"], dependencies=WITH_KEY, responses=problems.RESPONSES)
+info = keyed(tags=["models"], responses=problems.RESPONSES)
 
 
 class InfoOut(BaseModel):

@@ -6,9 +6,9 @@ an error, never a promise: several clients do not look at the status.
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import Body, Request
 
-from api.auth import WITH_KEY, Owner
+from api.auth import Owner, keyed
 from api.dialects.asking import rank
 from api.dialects.cohere import CohereAnswer, CohereRerank
 from api.dialects.errors import RESPONSES, DialectRoute
@@ -19,7 +19,7 @@ from api.dialects.voyage import VoyageAnswer, VoyageRerank
 from api.openapi import body_of
 from jobs.errors import InvalidRequest
 
-router = APIRouter(route_class=DialectRoute, tags=["rerank"], dependencies=WITH_KEY)
+router = keyed(route_class=DialectRoute, tags=["rerank"])
 
 PATHS = ("/v2/rerank", "/v1/rerank", "/rerank", "/v1/v2/rerank", "/v1/v1/rerank")
 """The last two for those who have put /v1 into the base URL of Cohere's client."""

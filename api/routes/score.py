@@ -2,16 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import Body, Request
 
-from api.auth import WITH_KEY, Owner
+from api.auth import Owner, keyed
 from api.dialects.asking import rank_all
 from api.dialects.errors import RESPONSES, DialectRoute
 from api.dialects.lenient import read
 from api.dialects.scores import ScoreAnswer, ScoreRequest, answer
 from api.openapi import body_of
 
-router = APIRouter(route_class=DialectRoute, tags=["rerank"], dependencies=WITH_KEY)
+router = keyed(route_class=DialectRoute, tags=["rerank"])
 
 PATHS = ("/score", "/v1/score")
 

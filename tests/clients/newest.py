@@ -43,6 +43,23 @@ def cohere_with_v1_in_its_base_url(url, key):
 
 
 @case
+def cohere_relevant_spans(url, key):
+    import cohere
+
+    client = cohere.ClientV2(api_key=key, base_url=url)
+    long = [text + " The lift is being repaired, so please take the stairs." * 8 for text in DOCUMENTS]
+    spans = cohere.RerankRelevantSpans(mode="enabled")
+    found = client.rerank(
+        model="rerank-v3.5", query=QUERY, documents=long, max_tokens_per_doc=24, relevant_spans=spans
+    )
+    for entry in found.results[:2]:
+        (span,) = entry.relevant_spans
+        assert DOCUMENTS[entry.index] in long[entry.index][span.start : span.end]
+        assert span.score == entry.relevance_score
+    return {"results": [[entry.index, entry.relevance_score] for entry in found.results]}
+
+
+@case
 def voyage(url, key):
     import voyageai
 

@@ -5,6 +5,7 @@ invalid; what it looks for is any 5xx, any answer that the OpenAPI does not desc
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ def main() -> int:
     asked = parser.parse_args()
     each = max(1, asked.time // 2)
     found = [fuzz(keys, each, asked.seed) for keys in (f"fuzzer:{KEY},other:another-key", "")]
-    return max(found)
+    return int(any(found))
 
 
 def fuzz(keys: str, seconds: int, seed: int | None) -> int:
@@ -42,7 +43,8 @@ def fuzz(keys: str, seconds: int, seed: int | None) -> int:
             st += ["--header", f"Authorization: Bearer {KEY}"]
         if seed is not None:
             st += ["--seed", str(seed)]
-        code = subprocess.run(st, cwd=folder, check=False).returncode
+        env = {**os.environ, "SCHEMATHESIS_HOOKS": str(SETTINGS.with_name("hooks.py"))}
+        code = subprocess.run(st, cwd=folder, env=env, check=False).returncode
         if code:
             sys.stdout.write(run.log("api")[-5_000:])
         return code

@@ -288,15 +288,21 @@ def test_no_route_answers_without_a_key_but_those_of_health(settings: Settings) 
     keyed = settings.model_copy(update={"api_keys": SecretStr("ann:key-a")})
     with TestClient(create_app(keyed, page=False)) as client:
         spec = client.get("/openapi.json").json()
-        answers = {
-            (method, path): client.request(method, re.sub(r"{\w+}", "x", path), json=GOOD, headers=headers)
+        calls = [
+            (method, re.sub(r"{\w+}", "x", path), content, headers)
             for path, methods in spec["paths"].items()
             for method in methods
+            for content in (json.dumps(GOOD), "{")
             for headers in ({}, {"Authorization": "Bearer nope"}, {"Authorization": "Basic key-a"})
+        ]
+        opened = {
+            path
+            for method, path, content, headers in calls
+            if client.request(method, path, content=content, headers=headers).status_code != 401
         }
-    opened = {path for (_, path), answer in answers.items() if answer.status_code != 401}
-    assert opened == {"/health/live", "/health/accepting", "/health/ready"}
-    assert len(answers) > 20
+    assert opened == {"/health/live", "/health/accepting", "/health/ready"}, "not even what the body is"
+    assert len(calls) > 100
+    assert "minilm" not in json.dumps(spec["components"]), "nor which models are served"
 
 
 def test_a_list_is_narrowed_by_what_its_jobs_have_in_common(client: TestClient) -> None:
@@ -322,11 +328,29 @@ def test_a_list_is_narrowed_by_what_its_jobs_have_in_common(client: TestClient) 
     assert listed(created_after="2100-01-01T00:00:00Z") == []
     assert listed(created_before=made[0]["created_at"]) == []
     assert len(listed(created_before="2100-01-01T00:00:00+02:00", limit=2)) == 2
+    boundary = made[1]["created_at"].replace("000Z", "400Z")
+    assert not set(listed(created_before=boundary)) & set(listed(created_after=boundary))
+    assert len(listed(created_before=boundary)) + len(listed(created_after=boundary)) == 3
     for wrong in ({"created_after": "yesterday"}, {"created_before": "2026-11-26"}, {"created_after": "7"},
                   {"created_after": "2026-11-26T00:00:00"}, {"lane": "fast"}, {"cursor": "x"}):  # fmt: skip
         refused = client.get("/v1/jobs", params=wrong)
         assert refused.status_code == 422
         assert [entry["field"].split(".")[-1] for entry in refused.json()["errors"]] == list(wrong)
+
+
+def test_metadata_that_is_nested_too_deep_is_refused(client: TestClient) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        return {"a": nested(levels - 1)} if levels > 1 else {"a": [1]}
+
+    assert client.post("/v1/jobs", json={**GOOD, "metadata": nested(60)}).status_code == 202
+    inside = {**GOOD, "documents": [{"text": "x", "metadata": nested(300)}]}
+    for body, field in (
+        ({**GOOD, "metadata": nested(64)}, "metadata"),
+        ({**GOOD, "metadata": nested(300)}, "metadata"),
+        (inside, "documents.0.metadata"),
+    ):
+        refused = client.post("/v1/jobs", json=body, headers={"Idempotency-Key": "k"})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
 
 
 def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:

@@ -106,6 +106,7 @@ def test_null_for_all_that_is_optional_and_fields_that_nobody_knows(client: Test
         ([{"text": "a text", "title": "not read"}, "plain"], None, ["a text", "plain"]),
         ([{"title": "T", "body": "B", "n": 1}], ["title", "body", "n"], ["T\nB\n1"]),
         ([{"title": "T"}], ["title", "body"], ["T"]),
+        ([{"text": "T"}, {"title": "no text", "text": 1}], ["title", "body"], ["T", "no text"]),
     ],
 )
 def test_documents_in_all_their_forms(
@@ -193,7 +194,7 @@ def test_relevant_spans_show_the_best_window_of_a_long_document(client: TestClie
     body = {"query": QUERY, "documents": [long, "blue sky"], "max_tokens_per_doc": 8}
     without = client.post("/v2/rerank", json=body).json()["results"]
     assert not any("relevant_spans" in entry for entry in without)
-    on = {"mode": "enabled"}
+    on = {"mode": "enabled", "threshold": None, "max_spans": None}
     found = client.post("/v2/rerank", json={**body, "relevant_spans": on}).json()["results"]
     entry = next(entry for entry in found if entry["index"] == 0)
     (span,) = entry["relevant_spans"]
@@ -243,6 +244,7 @@ def test_a_document_without_a_score_is_said_and_no_score_is_made_up(client: Test
         ("/score", {"text_2": ["a"]}, 422),
         ("/score", {"text_1": "a", "queries": "b", "text_2": ["a"]}, 422),
         ("/v1/rerank", {**GOOD, "relevant_spans": {"mode": "perhaps"}}, 422),
+        ("/v1/rerank", {**GOOD, "documents": [{"x": 1}], "rank_fields": ["\ud800"]}, 422),
         ("/v1/rerank", {**GOOD, "truncate_prompt_tokens": -2}, 422),
         ("/v1/rerank", {**GOOD, "top_n": True}, 422),
         ("/score", {"text_1": [str(n) for n in range(300)], "text_2": ["a"] * 300}, 422),

@@ -1,10 +1,13 @@
 """A job is followed as a stream of events, tells when it will begin, and is erased when its owner asks."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -13,9 +16,12 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.app import create_app
+from jobs.model import Job
 from jobs.settings import Settings
+from jobs.store import Store
 from tests.support.keyspace import keys
 from tests.support.serving import serving
+from tests.support.waiting import until
 from worker.runner import Runner
 
 GOOD: dict[str, Any] = {"query": "blue sky", "documents": ["red apple", "blue sky"]}
@@ -80,6 +86,36 @@ def test_an_event_is_whole_whatever_its_texts_hold(client: TestClient, runner: R
     (data,) = [line.removeprefix(b"data: ") for line in raw.split(b"\n") if line.startswith(b"data: ")]
     assert json.loads(data) == client.get(f"/v1/jobs/{job_id}").json()
     assert json.loads(data)["results"][0]["document"]["text"] == text
+
+
+def test_many_who_wait_for_one_job_share_a_look_at_it(settings: Settings, runner: Runner) -> None:
+    app = create_app(settings, page=False)
+    looks = 0
+    store: Store = app.state.store
+    get = store.get
+
+    def counted(job_id: str) -> Job | None:
+        nonlocal looks
+        looks += 1
+        return get(job_id)
+
+    async def wait_for(url: str, count: int) -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=count)
+        async with httpx.AsyncClient(trust_env=False, limits=limits, timeout=60) as http:
+            return list(await asyncio.gather(*(http.get(url) for _ in range(count))))
+
+    with serving(app) as port, httpx.Client(trust_env=False) as http:
+        url = f"http://127.0.0.1:{port}/v1/jobs"
+        job_id = http.post(url, json=GOOD).json()["id"]
+        with patch.object(store, "get", counted), ThreadPoolExecutor(1) as callers:
+            waiting = callers.submit(lambda: asyncio.run(wait_for(f"{url}/{job_id}?wait=30", 100)))
+            until("all wait", lambda: app.state.waiting.count == 100, 20)
+            before = looks
+            runner.run(job_id)
+            answers = waiting.result(30)
+    assert {answer.json()["status"] for answer in answers} == {"succeeded"}
+    assert len({answer.content for answer in answers}) == 1
+    assert looks - before <= 5
 
 
 def test_an_estimated_start_is_told_once_the_queue_is_being_drained(

@@ -80,6 +80,13 @@ def test_keys_of_two_callers_have_nothing_to_do_with_each_other(settings: Settin
     assert len(ids) == 2
 
 
+def test_what_is_given_as_it_would_be_by_default_is_the_same_request(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "order-7"}
+    first = client.post("/v1/jobs", json=GOOD, headers=headers).json()
+    again = client.post("/v1/jobs", json={**GOOD, "top_n": None, "lane": "interactive"}, headers=headers)
+    assert again.json()["id"] == first["id"]
+
+
 def test_it_is_remembered_for_24_hours_and_a_key_has_a_length(client: TestClient, redis: Redis) -> None:
     client.post("/v1/jobs", json=GOOD, headers={"Idempotency-Key": "order-7"})
     (remembered,) = redis.keys("podium:idempotency:*")

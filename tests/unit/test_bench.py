@@ -159,10 +159,14 @@ def test_percentiles_and_slopes() -> None:
 def test_overhead_is_a_difference_of_pairs() -> None:
     pairs = [{"service_ms": 20.0 + n, "engine_ms": 10.0} for n in range(20)]
     rounds = [{"jobs_per_s": 500.0, "p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 3.0}]
-    found = overhead.summary(pairs, rounds)
+    drop_in = [{"rerank_ms": 31.0, "job_ms": 30.0}] * 3
+    found = overhead.summary(pairs, drop_in, rounds)
     assert (found["overhead_p50_ms"], found["overhead_p95_ms"]) == (19, 28)
     assert (found["accept_jobs_per_s"], found["accept_p99_ms"]) == (500, 3)
-    assert [row["figure"] for row in overhead.table(pairs, rounds)][-1] == "POST /v1/jobs under load, ms"
+    assert (found["rerank_p50_ms"], found["job_p50_ms"]) == (31, 30)
+    assert [row["figure"] for row in overhead.table(pairs, drop_in, rounds)][
+        -1
+    ] == "POST /v1/jobs under load, ms"
 
 
 def test_what_bulk_loses_is_what_nobody_had() -> None:
