@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from api.dialects.asking import Ranked
 from api.dialects.form import Tokens
-from api.dialects.lenient import Count, Documents, Lenient, Queries, TokenBound, Whole, texts_of
+from api.dialects.lenient import NULL, Count, Documents, Lenient, Queries, TokenBound, Whole, texts_of
 from jobs.errors import InvalidRequest
 from jobs.model import Lane
 
@@ -51,10 +51,16 @@ class ScoreRequest(Lenient):
     ) -> JsonSchemaValue:
         described = super().__get_pydantic_json_schema__(schema, handler)
         whole = handler.resolve_ref_schema(described)
-        for first, *others in (FIRST, SECOND):
-            whole["required"].remove(first)
-            whole["properties"] |= dict.fromkeys(others, whole["properties"][first])
-        whole["allOf"] = [{"oneOf": [{"required": [name]} for name in names]} for names in (FIRST, SECOND)]
+        properties, whole["allOf"] = whole["properties"], []
+        for names in (FIRST, SECOND):
+            whole["required"].remove(names[0])
+            given = properties[names[0]]
+            properties |= {
+                name: {"anyOf": [*given["anyOf"], NULL], "description": given["description"]}
+                for name in names
+            }
+            one = [{"required": [name], "properties": {name: given}} for name in names]
+            whole["allOf"].append({"oneOf": one})
         return described
 
     def by_query(self) -> dict[str, list[tuple[int, str]]]:
