@@ -30,6 +30,18 @@ def newest_score_worker(service: Service, not_: set[int]) -> psutil.Process | No
     return next((p for p in children if "worker score" in _line(p) and p.pid not in not_), None)
 
 
+def long_job(service: Service) -> str:
+    """A job of some seconds, of which the engine has scored a part."""
+    job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(100)], cache=False)
+    with service.client() as client:
+
+        def scored() -> int:
+            return int(client.get(f"/v1/jobs/{job_id}").json()["progress"]["scored"])
+
+        until("the engine has it", lambda: scored() > 0, 30)
+    return job_id
+
+
 def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path) -> None:
     with podium_up(
         tmp_path,
@@ -38,15 +50,23 @@ def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path
         PODIUM_ENGINE__SEPARATE_PROCESS="true",
         PODIUM_JOBS__LEASE="3",
     ) as service:
+        # kill -9 of the worker: its engine goes with it, and the job is done by the next one.
+        killed = service.score_worker()
+        engines = cores(killed)
+        assert len(engines) == 1
+        job_id = long_job(service)
+        killed.kill()
+        _, alive = psutil.wait_procs(engines, timeout=5)
+        assert alive == [], "engine processes that outlive their worker hold the accelerator"
+        job = service.finished(job_id, within=150)
+        assert (job["status"], job["attempts"]) == ("succeeded", 1)
+        assert not job["provenance"]["worker"].startswith(f"score-{killed.pid}@")
+        assert "score was killed by SIGKILL" in service.output.read_text()
+        assert "started again" in service.output.read_text()
+
         # Killed while it works: the worker must not go on renewing leases for an engine that is gone.
         worker = service.score_worker()
-        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(300)])
-        with service.client() as client:
-
-            def scored() -> int:
-                return int(client.get(f"/v1/jobs/{job_id}").json()["progress"]["scored"])
-
-            until("the engine has it", lambda: scored() > 0, 30)
+        job_id = long_job(service)
         (core,) = cores(worker)
         core.kill()
         psutil.wait_procs([worker], timeout=30)
@@ -63,7 +83,7 @@ def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path
         until("the worker ends", lambda: said.read_text().count("score ended with code 70") == 2, 30)
 
         # The worker is killed while its engine starts, before that has tied its life to the worker's.
-        old = {worker.pid, second.pid}
+        old = {killed.pid, worker.pid, second.pid}
         until("a third worker", lambda: newest_score_worker(service, old), 30)
         third = newest_score_worker(service, old)
         assert third is not None

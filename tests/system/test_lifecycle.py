@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import psutil
 
 from tests.support.podium_up import Service, podium_up
 from tests.support.waiting import until
@@ -19,7 +18,7 @@ def submit_fifty(service: Service) -> list[str]:
     """50 jobs from 10 threads; each takes the engine a while."""
 
     def one(number: int) -> str:
-        return service.submit(query=f"ships {number}", documents=[f"{number} {n} {LONG}" for n in range(8)])
+        return service.submit(query=f"ships {number}", documents=[f"{number} {n} {LONG}" for n in range(3)])
 
     with ThreadPoolExecutor(10) as threads:
         return list(threads.map(one, range(50)))
@@ -41,27 +40,6 @@ def test_sigterm_leaves_no_process_and_a_restart_finishes_every_accepted_job(tmp
         jobs = [service.finished(job_id) for job_id in ids]
         assert [job["status"] for job in jobs] == ["succeeded"] * 50
         assert {job["attempts"] for job in jobs} == {0}, "a hand-back is not charged"
-
-
-def test_kill_9_of_the_score_worker_leaves_no_engine_process_and_the_job_is_done(tmp_path: Path) -> None:
-    with podium_up(tmp_path, PODIUM_ENGINE__SEPARATE_PROCESS="true", PODIUM_JOBS__LEASE="3") as service:
-        worker = service.score_worker()
-        engines = [child for child in worker.children(recursive=True) if child.is_running()]
-        assert any(
-            "EngineCore" in child.name() or "VLLM" in " ".join(child.cmdline()) for child in engines
-        ), [(child.name(), child.cmdline()) for child in engines]
-        job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(200)])
-        with service.client() as client:
-            until("running", lambda: client.get(f"/v1/jobs/{job_id}").json()["status"] == "running", 20)
-        worker.kill()
-        _, alive = psutil.wait_procs(engines, timeout=5)
-        assert alive == [], "engine processes that outlive their worker hold the accelerator"
-        job = service.finished(job_id, within=150)
-        assert (job["status"], job["attempts"]) == ("succeeded", 1)
-        assert not job["provenance"]["worker"].startswith(f"score-{worker.pid}@")
-        said = service.output.read_text()
-        assert "score was killed by SIGKILL" in said
-        assert "started again" in said
 
 
 def test_kill_9_of_podium_up_itself_leaves_no_process(tmp_path: Path) -> None:
