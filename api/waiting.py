@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from redis import asyncio as aioredis
+from redis.asyncio.client import PubSub
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
@@ -33,6 +34,8 @@ class Waiting:
     def __init__(self, redis_url: str, looks: Looks) -> None:
         self._url = redis_url
         self._looks = looks
+        self._failures = 0
+        self._heard = 0
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     @property
@@ -52,33 +55,42 @@ class Waiting:
                 await asyncio.wait([listener], timeout=0.5)
 
     async def _listen(self) -> None:
-        failures = 0
         while True:
             client = aioredis.Redis.from_url(self._url, decode_responses=True, health_check_interval=0)
             try:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(*ENDS)
-                    asked = False
-                    while True:
-                        message = await subscription.get_message(timeout=SILENCE)
-                        match message:
-                            case None if asked:
-                                raise ConnectionError("no answer to a ping")
-                            case None:
-                                await subscription.ping()
-                            case {"type": "subscribe", "data": count} if count == len(ENDS):
-                                failures = 0
-                                for job_id in self._waiters:
-                                    self._wake(job_id)  # what was published before, nobody has heard
-                            case {"type": "message", "data": job_id}:
-                                self._wake(job_id)
-                        asked = message is None
-            except (RedisError, OSError) as error:
-                log.warning("no events from Redis, waiters look by themselves: %s", error)
-                failures += 1
-                await asyncio.sleep(PAUSES.compute(failures))
+                    async with asyncio.TaskGroup() as both:
+                        both.create_task(self._hear(subscription))
+                        both.create_task(self._ask(subscription))
+            except* (RedisError, OSError) as errors:
+                log.warning("no events from Redis, waiters look by themselves: %s", errors.exceptions[0])
+                self._failures += 1
+                await asyncio.sleep(PAUSES.compute(self._failures))
             finally:
                 await client.aclose()
+
+    async def _hear(self, subscription: PubSub) -> None:
+        async for message in subscription.listen():
+            self._heard += 1
+            match message:
+                case {"type": "subscribe", "data": count} if count == len(ENDS):
+                    self._failures = 0
+                    for job_id in self._waiters:
+                        self._wake(job_id)  # what was published before, nobody has heard
+                case {"type": "message", "data": job_id}:
+                    self._wake(job_id)
+
+    async def _ask(self, subscription: PubSub) -> None:
+        """Raises `ConnectionError` when Redis says nothing any more, not even when it is asked to."""
+        while True:
+            before = self._heard
+            await asyncio.sleep(SILENCE)
+            if self._heard == before:
+                await subscription.ping()
+                await asyncio.sleep(SILENCE)
+                if self._heard == before:
+                    raise ConnectionError("the subscription does not answer")
 
     @contextmanager
     def watched(self, job_id: str) -> Iterator[asyncio.Event]:

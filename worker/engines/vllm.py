@@ -18,6 +18,9 @@ from jobs.settings import EngineSettings
 from worker.engines.base import EngineInfo, Output, Prompt
 from worker.profiles import ModelProfile
 
+CPU_BLOCK = 32
+"""Tokens of a block of the prefix cache: what prompts of a job have in common is rarely longer than a few."""
+
 CPU_STEP, GPU_STEP = 1_024, 8_192
 """Tokens of one step: enough to be busy with, and soon over, since what is urgent waits for its end."""
 
@@ -105,6 +108,8 @@ def engine_arguments(profile: ModelProfile, settings: EngineSettings) -> tuple[d
     }
     if on_cpu:
         arguments["distributed_executor_backend"] = "uni"
+        if arguments["enable_prefix_caching"]:
+            arguments["block_size"] = CPU_BLOCK
     if profile.max_tokens is not None:
         arguments["max_model_len"] = max_tokens
     if revision is not None:
