@@ -158,7 +158,9 @@ def _json_bytes(metadata: object, field: str) -> int:
 
 def _deeper_than(value: object, levels: int) -> bool:
     inside = [value]
-    for _ in range(levels):
-        nested = [one for one in inside if isinstance(one, dict | list)]
-        inside = list(chain.from_iterable(one.values() if isinstance(one, dict) else one for one in nested))
-    return any(isinstance(one, dict | list) for one in inside)
+    while inside := [one for one in inside if isinstance(one, dict | list)]:
+        if levels == 0:
+            return True
+        levels -= 1
+        inside = list(chain.from_iterable(one.values() if isinstance(one, dict) else one for one in inside))
+    return False
