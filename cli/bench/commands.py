@@ -48,6 +48,8 @@ def throughput(
     ratio: service / raw engine; 1 is all that the engine can.
     vllm serve, ratio: vLLM's own server, and service / that.
     gain: service / the same with one job in the engine at a time.
+    PODIUM_ENGINE__PREFIX_CACHING=true lets all arms compute a shared
+    beginning of prompts once, as a service does by default.
     engine's: LLM on all pairs at once / on one job at a time.
     share: gain / engine's.
     """

@@ -46,6 +46,9 @@ FAKE_ENGINE = {
 of 512, 1,024, 2,048 and 8,192 tokens.
 """
 
+COLD = {"PODIUM_ENGINE__PREFIX_CACHING": "false"}
+"""The engine computes every token of every pair, in all arms. Set it to true to measure what it saves."""
+
 NOT_OURS = (
     "PODIUM_REDIS_URL",
     "PODIUM_PUBLIC_URL",
@@ -76,7 +79,7 @@ class Room:
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         # Processes import `bench` and `cli` wherever this one was started.
         path = os.pathsep.join(filter(None, [str(podium_settings.ROOT), kept.get("PYTHONPATH", "")]))
-        self.environ = {**kept, "PYTHONPATH": path, "PODIUM_MODELS_DIR": str(self._models)}
+        self.environ = {**COLD, **kept, "PYTHONPATH": path, "PODIUM_MODELS_DIR": str(self._models)}
         self.environ.update(cache_off())
         if not self._models.exists():
             shutil.copytree(podium_settings.load(kept).models_dir, self._models)
