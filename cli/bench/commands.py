@@ -236,7 +236,7 @@ def waiting(
     job of its own, or all wait for one.
     API core, waiting: the share of a core while nothing happens.
     API core-s, answering: of all clients.
-    API MB added: by clients that wait.
+    API MB added: by clients that wait, the most of any round.
     """
     from cli.bench import waiting as bench
     from cli.bench.report import Output

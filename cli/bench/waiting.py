@@ -189,4 +189,12 @@ def _cpu(process: psutil.Process) -> float:
 def _row(scenario: str, rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     figure = [column.key for column in COLUMNS[3:]]
     medians = {key: figures.short(figures.median_of(rounds, key)) for key in figure}
-    return {"clients": scenario, "polls": rounds[0]["polls"], "streams": rounds[0]["streams"], **medians}
+    # What the first round has taken, the next ones find there.
+    most = {"api_added_mb": figures.short(max(one["api_added_mb"] for one in rounds))}
+    return {
+        "clients": scenario,
+        "polls": rounds[0]["polls"],
+        "streams": rounds[0]["streams"],
+        **medians,
+        **most,
+    }
