@@ -20,6 +20,8 @@ import pytest
 
 from tests.support.podium_up import Service, podium_up
 
+pytestmark = pytest.mark.engine
+
 FOLDER = Path(__file__).parents[1] / "clients"
 KEY = "key-of-ann"
 NEEDS = {

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.support.podium_up import Service, podium_up
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.engine
 
 LONG = "Lighthouses guide ships at night along the rocky coast of the northern sea. " * 12
 

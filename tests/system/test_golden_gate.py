@@ -14,6 +14,8 @@ from tests.support.podium_up import clean_environ
 from tests.support.reference import Reference
 from worker.profiles import Golden, Template
 
+pytestmark = pytest.mark.engine
+
 QUERY = "Which lighthouse is the oldest?"
 DOCUMENTS = (
     "The oldest lighthouse stands in Spain.",

@@ -6,10 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support.podium_up import Service, podium_up
 from tests.support.waiting import until
 from worker.engines.fake import MURDER
+
+pytestmark = pytest.mark.engine
 
 LONG = "Lighthouses guide ships at night along the rocky coast of the northern sea. " * 12
 

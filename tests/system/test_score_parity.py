@@ -19,6 +19,8 @@ from worker.engines.vllm import FastTokenizer
 from worker.layouts import layout_of
 from worker.profiles import load
 
+pytestmark = pytest.mark.engine
+
 SEEDS = (1, 2, 3)
 WINDOW = 512
 """Tokens that the tiny models are allowed to read: long documents are cheap to make."""

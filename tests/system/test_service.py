@@ -18,6 +18,8 @@ from tests.support.podium_up import Service, podium_up
 from tests.support.waiting import until
 from worker import profiles
 
+pytestmark = pytest.mark.engine
+
 QUERY = "How do I keep a houseplant alive?"
 DOCUMENTS = [
     "Water it when the top of the soil is dry, and give it light.",
