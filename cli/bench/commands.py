@@ -48,10 +48,11 @@ def throughput(
     ratio: service / raw engine; 1 is all that the engine can.
     vllm serve, ratio: vLLM's own server, and service / that.
     gain: service / the same with one job in the engine at a time.
-    PODIUM_ENGINE__PREFIX_CACHING=true lets all arms compute a shared
-    beginning of prompts once, as a service does by default.
     engine's: LLM on all pairs at once / on one job at a time.
     share: gain / engine's.
+
+    PODIUM_ENGINE__PREFIX_CACHING=true lets all arms compute a shared
+    beginning of prompts once, as a service does by default.
     """
     from cli.bench import throughput as bench
     from cli.bench.report import Output
@@ -227,7 +228,6 @@ def waiting(
     streams: Annotated[int, typer.Option(help="Clients on GET /v1/jobs/{id}/events.", min=0)] = 200,
     repeats: Annotated[int, typer.Option(help="Rounds; medians are shown.", min=1)] = 3,
     json: Json = None,
-    plots: Plots = None,
     markdown: Markdown = False,
 ) -> None:
     """Many clients that wait, on one API process: 2 minutes.
@@ -242,4 +242,4 @@ def waiting(
     from cli.bench.report import Output
 
     asked = bench.Options(polls, streams, repeats=repeats)
-    run_to_exit(lambda: bench.waiting(asked, Output(json, plots, markdown)))
+    run_to_exit(lambda: bench.waiting(asked, Output(json, None, markdown)))

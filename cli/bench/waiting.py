@@ -142,7 +142,7 @@ async def _answers(
     many = options.polls + options.streams
     jobs = many if scenario == EACH else 1
     asked = texts.questions(options.seed + number + 100 * jobs, jobs, options.documents)
-    _, accepted = await asyncio.to_thread(wire_all, service, [service.job(one, wait=False) for one in asked])
+    _, accepted = await wire.ask_all(service.url, [service.job(one, wait=False) for one in asked], 8)
     ids = [json.loads(answer.body)["id"] for answer in accepted] * (many // jobs)
     waiters = [
         Waiter(wire.request("GET", f"/v1/jobs/{job}{'/events' if stream else '?wait=60'}"), stream)
@@ -168,10 +168,6 @@ async def _answers(
         "api_cpu_s": _cpu(api) - used,
         "rss": rss,
     }
-
-
-def wire_all(service: Service, requests: Sequence[bytes]) -> tuple[float, list[wire.Answer]]:
-    return asyncio.run(wire.ask_all(service.url, requests, 8))
 
 
 def _api(service: Service) -> psutil.Process:

@@ -12,6 +12,7 @@ from api.waiting import Waiting
 from jobs import keys
 from jobs.settings import Settings
 from jobs.store import Store
+from tests.support.waiting import until
 
 
 def test_a_subscription_that_answers_nothing_any_more_is_made_anew(
@@ -55,13 +56,17 @@ def test_a_quiet_subscription_lives_on(
     monkeypatch.setattr(waiting, "SILENCE", 0.05)
     waits = Waiting(settings.redis_url, Looks(store, settings))
 
+    def pings() -> int:
+        return int(redis.info("commandstats").get("cmdstat_ping", {}).get("calls", 0))
+
     async def scenario() -> tuple[int, bool]:
         async with waits.listening():
             with waits.watched("job-1") as told:
                 await asyncio.wait_for(told.wait(), 5)  # the subscription stands: whoever waits looks once
                 told.clear()
                 before = redis.info("stats")["total_connections_received"]
-                await asyncio.sleep(1)  # twenty silences
+                asked = pings()
+                await asyncio.to_thread(until, "it was asked ten times", lambda: pings() >= asked + 10, 10)
                 made = redis.info("stats")["total_connections_received"] - before
                 redis.publish(f"{keys.EVENTS}succeeded", "job-1")
                 with suppress(TimeoutError):
