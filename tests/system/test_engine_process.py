@@ -1,6 +1,6 @@
 """The real engine in a process of its own: when that ends, its worker ends; when the worker ends, it ends."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -11,6 +11,9 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.engine
 
 LONG = "Lighthouses guide ships at night along the rocky coast of the northern sea. " * 12
+
+
+ENDED = "score ended with code 70"
 
 
 def cores(worker: psutil.Process) -> list[psutil.Process]:
@@ -45,53 +48,75 @@ def long_job(service: Service) -> str:
     return job_id
 
 
-def test_the_engines_process_and_its_worker_live_and_die_together(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with podium_up(
-        tmp_path,
+        tmp_path_factory.mktemp("engine-process"),
         "--no-page",
         "--no-flower",
         PODIUM_ENGINE__SEPARATE_PROCESS="true",
         PODIUM_JOBS__LEASE="3",
-    ) as service:
-        # kill -9 of the worker: its engine goes with it, and the job is done by the next one.
-        killed = service.score_worker()
-        engines = cores(killed)
-        assert len(engines) == 1
-        job_id = long_job(service)
-        killed.kill()
-        _, alive = psutil.wait_procs(engines, timeout=5)
-        assert alive == [], "engine processes that outlive their worker hold the accelerator"
-        job = service.finished(job_id, within=150)
-        assert (job["status"], job["attempts"]) == ("succeeded", 1)
-        assert not job["provenance"]["worker"].startswith(f"score-{killed.pid}@")
-        assert "score was killed by SIGKILL" in service.output.read_text()
-        assert "started again" in service.output.read_text()
+    ) as running:
+        yield running
 
-        # Killed while it works: the worker must not go on renewing leases for an engine that is gone.
-        worker = service.score_worker()
-        job_id = long_job(service)
-        (core,) = cores(worker)
-        core.kill()
-        psutil.wait_procs([worker], timeout=30)
-        assert not worker.is_running()
-        job = service.finished(job_id, within=150)
-        assert (job["status"], job["attempts"]) == ("succeeded", 1), "its engine died with it inside"
-        said = service.output
-        assert said.read_text().count("score ended with code 70") == 1
 
-        # Killed while it is idle: no job has to be lost on it first.
-        second = service.score_worker()
-        (core,) = cores(second)
-        core.kill()
-        until("the worker ends", lambda: said.read_text().count("score ended with code 70") == 2, 30)
+def serving(service: Service) -> psutil.Process:
+    """The score worker that takes jobs; it is waited for, since a test before may have left none."""
 
-        # The worker is killed while its engine starts, before that has tied its life to the worker's.
-        old = {killed.pid, worker.pid, second.pid}
-        until("a third worker", lambda: newest_score_worker(service, old), 30)
-        third = newest_score_worker(service, old)
-        assert third is not None
-        until("its engine starts", lambda: cores(third), 60)
-        starting = third.children(recursive=True)
-        third.kill()
-        _, alive = psutil.wait_procs(starting, timeout=5)
-        assert alive == [], "engine processes that outlive their worker hold the accelerator"
+    def alive() -> bool:
+        try:
+            return service.score_worker().is_running()
+        except (ValueError, psutil.NoSuchProcess):  # none has a heart that beats, or a dead one's still does
+            return False
+
+    until("a worker serves", alive, 120)
+    return service.score_worker()
+
+
+def test_kill_9_of_the_score_worker_leaves_no_engine_process_and_the_job_is_done(service: Service) -> None:
+    worker = serving(service)
+    engines = cores(worker)
+    assert len(engines) == 1
+    said = service.output.read_text()
+    job_id = long_job(service)
+    worker.kill()
+    _, alive = psutil.wait_procs(engines, timeout=5)
+    assert alive == [], "engine processes that outlive their worker hold the accelerator"
+    job = service.finished(job_id, within=150)
+    assert (job["status"], job["attempts"]) == ("succeeded", 1)
+    assert not job["provenance"]["worker"].startswith(f"score-{worker.pid}@")
+    new = service.output.read_text().removeprefix(said)
+    assert "score was killed by SIGKILL" in new
+    assert "started again" in new
+
+
+def test_the_engines_process_and_its_worker_live_and_die_together(service: Service) -> None:
+    # Killed while it works: the worker must not go on renewing leases for an engine that is gone.
+    worker = serving(service)
+    before = service.output.read_text().count(ENDED)
+    job_id = long_job(service)
+    (core,) = cores(worker)
+    core.kill()
+    psutil.wait_procs([worker], timeout=30)
+    assert not worker.is_running()
+    job = service.finished(job_id, within=150)
+    assert (job["status"], job["attempts"]) == ("succeeded", 1), "its engine died with it inside"
+    said = service.output
+    assert said.read_text().count(ENDED) == before + 1
+
+    # Killed while it is idle: no job has to be lost on it first.
+    second = service.score_worker()
+    (core,) = cores(second)
+    core.kill()
+    until("the worker ends", lambda: said.read_text().count(ENDED) == before + 2, 30)
+
+    # The worker is killed while its engine starts, before that has tied its life to the worker's.
+    old = {worker.pid, second.pid}
+    until("a third worker", lambda: newest_score_worker(service, old), 30)
+    third = newest_score_worker(service, old)
+    assert third is not None
+    until("its engine starts", lambda: cores(third), 60)
+    starting = third.children(recursive=True)
+    third.kill()
+    _, alive = psutil.wait_procs(starting, timeout=5)
+    assert alive == [], "engine processes that outlive their worker hold the accelerator"
