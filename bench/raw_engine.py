@@ -68,7 +68,7 @@ class LlmArm:
         self.about = {
             "arguments": arguments,
             "dtype": str(model.dtype).removeprefix("torch."),
-            "parameters": _parameters(self._llm),
+            "parameters": _parameters(model.hf_config),
             "max_tokens": int(model.max_model_len),
         }
 
@@ -292,16 +292,16 @@ ARMS: dict[str, Callable[[ModelProfile, Settings, dict[str, Any]], Raw]] = {
 }
 
 
-def _parameters(llm: Any) -> int | None:
-    """How many numbers the model has, where it can be asked."""
-    try:
-        (count,) = llm.apply_model(_count)
-    except Exception:  # of vLLM's many: a model that can't be asked has no count
-        return None
-    return int(count)
+def _parameters(config: Any) -> int:
+    """How many numbers a model of this configuration has, without what only makes a score of its output.
 
+    By a model without memory: the engine's own may be in another process.
+    """
+    import torch
+    from transformers import AutoModel
 
-def _count(model: Any) -> int:
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
     return sum(parameter.numel() for parameter in model.parameters())
 
 

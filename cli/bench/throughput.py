@@ -96,6 +96,16 @@ def throughput(options: Options, output: Output) -> int:
         check_engine()
     rows: list[dict[str, Any]] = []
     engines: dict[str, Any] = {}
+    try:
+        _measure_all(options, rows, engines)
+    finally:
+        if rows:  # Ctrl-C in the last minute of an hour does not throw the hour away
+            _tell(options, output, about, rows, engines)
+    return 0
+
+
+def _measure_all(options: Options, rows: list[dict[str, Any]], engines: dict[str, Any]) -> None:
+    """Appends to `rows` as they are measured."""
     arms = sum(4 if model == FAKE else 6 for model in options.models)
     total = arms * (options.repeats + 1) * len(options.documents)
     with workshop() as folder, Steps(console, total) as steps:
@@ -106,6 +116,15 @@ def throughput(options: Options, output: Output) -> int:
                 for documents in options.documents:
                     rows.append(measure(bench, model, documents, options, steps))
                     steps.now(told(rows[-1]))
+
+
+def _tell(
+    options: Options,
+    output: Output,
+    about: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    engines: Mapping[str, Any],
+) -> None:
     made = report.made("throughput", asdict(options), about, engines=engines, rows=rows)
     report.show(output, rows, COLUMNS)
     console.print(EXPLAINED, style="dim")
@@ -113,10 +132,11 @@ def throughput(options: Options, output: Output) -> int:
         if difference > ALIKE:
             console.print(f"note: {model}: the arms' scores differ by up to {difference:.2g}")
     report.tell_of_others([row["others_cpu_share"] for row in rows])
+    if missing := len(options.models) * len(options.documents) - len(rows):
+        console.print(f"note: it ended before {missing} more rows were measured")
     report.write(output, made)
     if output.plots is not None:
         plot(rows, output.plots)
-    return 0
 
 
 def told(row: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from tests.engines.conftest import Loaded, start
 from tests.engines.test_conformance import outputs
 from tests.support.reference import Reference
 from worker import profiles, prompts
-from worker.engines.vllm import FastTokenizer
+from worker.engines.vllm import FastTokenizer, engine_arguments
 from worker.layouts import layout_of
 from worker.ranking import rank, scores_of
 
@@ -74,6 +74,19 @@ def check(name: str, checkpoint: Path, expected: list[float], **changes: Any) ->
     with closing(loaded.engine):
         assert scores(loaded) == pytest.approx(expected, abs=1e-5)
     assert torch.tensor(expected).std() > 1e-2, "scores that are all alike would show nothing"
+
+
+def test_an_engines_arguments_are_found_without_starting_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has started CUDA can't fork one that uses it, and vLLM forks its core."""
+
+    def started() -> bool:
+        raise AssertionError("this starts CUDA where there is a GPU")
+
+    for question in ("is_available", "device_count", "current_device", "init", "_lazy_init"):
+        monkeypatch.setattr(torch.cuda, question, started)
+    settings = load({})
+    arguments, _ = engine_arguments(profiles.load("minilm", settings.models_dir), settings.engine)
+    assert arguments["runner"] == "pooling"
 
 
 def test_qwen3_reranker_8b_has_a_head_of_its_own(tmp_path: Path) -> None:

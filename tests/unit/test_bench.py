@@ -23,6 +23,7 @@ from cli.bench import (
     throughput,
     wire,
 )
+from cli.bench.report import Output
 from cli.bench.room import cache_off, flags
 from jobs.errors import ConfigurationError
 from jobs.model import Document, Work
@@ -137,6 +138,22 @@ def test_the_fake_engines_row_has_no_vllm() -> None:
     assert (row["better_engine"], row["engine_pairs_per_s"], row["throughput_ratio"]) == ("engine", 100, 0.9)
     assert row["engine_gain"] == 5
     assert row["vllm_serve_pairs_per_s"] is row["against_vllm_serve"] is row["llm_pairs_per_s"] is None
+
+
+def test_a_bench_that_is_stopped_keeps_the_rows_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: throughput.Options, rows: list[dict[str, Any]], __: dict[str, Any]) -> None:
+        rows.append({**throughput.row("fake-gpu", 5, ROUNDS, {}, 0), "others_cpu_share": 0.0})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(throughput, "_measure_all", stopped)
+    report = tmp_path / "report.json"
+    with pytest.raises(KeyboardInterrupt):
+        throughput.throughput(throughput.Options(("fake-gpu",), (5, 20)), Output(json=report))
+    (row,) = json.loads(report.read_text())["rows"]
+    assert (row["docs_per_job"], row["llm_pairs_per_s"]) == (5, 100)
+    assert "before 1 more rows were measured" in " ".join(capsys.readouterr().out.split())
 
 
 def test_jobs_in_flight_are_never_more_than_there_are() -> None:

@@ -80,14 +80,15 @@ def engine_arguments(profile: ModelProfile, settings: EngineSettings) -> tuple[d
     """
     _environment(settings, profile)
     model = profile.locate(settings.model_path)
-    import torch
+    from vllm.platforms import current_platform
 
     folder = _folder(model, None if settings.model_path else profile.source.revision)
     on_hub = profile.source.hub is not None and settings.model_path is None
     revision = folder.name if on_hub else None  # the commit whose tokenizer is here, for all the rest
     checkpoint = _checkpoint(model, revision)
     max_tokens = min(checkpoint.get("max_position_embeddings", 10**9), profile.max_tokens or 10**9)
-    on_cpu = not torch.cuda.is_available()
+    # Not `torch.cuda.is_available()`: it starts CUDA in this process, and then not in one forked from it.
+    on_cpu = current_platform.is_cpu()
     if on_cpu and profile.batch_invariant:
         raise ConfigurationError(
             f"{profile.name} has batch_invariant, a mode of vLLM's GPU kernels: there is no GPU"
