@@ -1,7 +1,5 @@
 """Step 3, and what else a caller does to a job: it is stored and announced, looked at, taken back."""
 
-import logging
-
 from api.admission import room
 from jobs.ending import Ending
 from jobs.errors import (
@@ -11,26 +9,22 @@ from jobs.errors import (
     JobErased,
     JobNotFound,
     NotEnded,
-    StoreUnavailable,
 )
-from jobs.later import Later
 from jobs.model import Failure, Job, NewJob
 from jobs.queue import Doorbell
 from jobs.settings import Settings
 from jobs.states import JobState, Outcome
 from jobs.store import Store
 
-log = logging.getLogger(__name__)
 
-
-def accept(
-    job: NewJob, store: Store, doorbell: Doorbell, announced: Later[str], settings: Settings
-) -> tuple[str, Job]:
-    """The job's id, and what is to be seen of it: all in one turn of a thread.
+def accept(job: NewJob, store: Store, doorbell: Doorbell, settings: Settings) -> tuple[str, Job]:
+    """The job's id, and what is to be seen of it: stored and announced in one step.
 
     The id of another job, if the idempotency key has made that before.
     """
-    created = store.create(job, room(settings))
+    created = store.create(job, room(settings), doorbell.message(job.id, job.model, job.lane))
+    if created is Outcome.REFUSED:  # the answer was lost with its connection, and the client asked again
+        return job.id, owned(job.id, job.owner, store)
     if isinstance(created, Outcome):
         raise IdempotencyConflict("this Idempotency-Key was used for another request: use a new one")
     if not isinstance(created, Job):
@@ -39,12 +33,7 @@ def accept(
         except JobNotFound:
             gone = f"this Idempotency-Key made the job {created}, which is no longer kept"
             raise JobErased(gone) from None
-    try:
-        doorbell.announce(job.id, job.model, job.lane)
-        announced.add(job.id)
-    except StoreUnavailable as error:
-        # It is stored, so it is accepted: the sweeper announces it.
-        log.warning("%s is stored, not announced: %s", job.id, error)
+    doorbell.told(job.id, job.model, job.lane)
     return job.id, created
 
 

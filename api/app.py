@@ -15,16 +15,12 @@ from api.looking import Looks
 from api.routes import callbacks, events, jobs, models, rerank, score
 from api.waiting import Waiting
 from jobs.ending import Ending
-from jobs.later import Later
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings
 from jobs.store import Store, connect
 
 THREADS = 4
 """That talk to Redis. More of them wait for their turn at Python, not for Redis: docs/decisions/0012."""
-
-NOTED_AFTER = 0.1
-"""Seconds until the store is told that a job's doorbell was rung. If that is lost, it is rung again."""
 
 
 def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
@@ -35,14 +31,12 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     doorbell = Doorbell(celery, redis)
     looks = Looks(store, settings)
     waiting = Waiting(settings.redis_url, looks)
-    announced = Later("the notes of what was announced", store.announced, NOTED_AFTER)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
         async with waiting.listening():
             yield
-        await asyncio.to_thread(announced.flush)
         celery.close()
         redis.close()
 
@@ -57,7 +51,6 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     app.state.looks = looks
     app.state.waiting = waiting
     app.state.doorbell = doorbell
-    app.state.announced = announced
     app.state.ending = Ending(store, doorbell, settings)
     problems.install(app)
     app.include_router(jobs.router)

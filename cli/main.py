@@ -1,5 +1,6 @@
 """The commands of `podium`. What takes long to import is imported by the command that needs it."""
 
+import gc
 import json
 from pathlib import Path
 from typing import Annotated
@@ -84,6 +85,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000, no_page: NoPage = False) ->
 
         settings = podium_settings.load()
         check_exposure(host, settings)
+        _collect_seldom()
         # Requests that wait are cut short at the end: their jobs go on.
         uvicorn.run(
             create_app(settings, page=not no_page),
@@ -105,6 +107,7 @@ def score(model: Model = None) -> None:
         from worker import app as worker
 
         settings = podium_settings.load()
+        _collect_seldom()
         return worker.score(settings if model is None else settings.model_copy(update={"model": model}))
 
     _exit(run)
@@ -222,3 +225,8 @@ def config() -> None:
         return 0
 
     _exit(run)
+
+
+def _collect_seldom() -> None:
+    """Python looks for circles of garbage at each 700 new objects: a job makes thousands, and few circles."""
+    gc.set_threshold(50_000, 20, 50)

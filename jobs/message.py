@@ -6,6 +6,7 @@ Celery and Kombu need 0.7 ms of a core for a message, most of it for what is ali
 import json
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 from celery import Celery
@@ -13,6 +14,13 @@ from kombu import Connection
 
 JOB, TASK, TAG, BODY = "@job@", "@task@", "@tag@", "@body@"
 """What stands in a blank message where the ids and the body go."""
+
+
+class Message(NamedTuple):
+    """What is pushed into the list `queue`."""
+
+    queue: str
+    text: str
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from jobs.errors import StoreUnavailable
 from jobs.events import SentEvents
-from jobs.message import Blank, blank
+from jobs.message import Blank, Message, blank
 from jobs.model import Lane
 from jobs.settings import Settings
 
@@ -44,7 +44,7 @@ def make_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_enable_remote_control=True,
-        worker_send_task_events=True,
+        worker_send_task_events=settings.worker.events,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_track_started=True,
@@ -82,28 +82,43 @@ class Doorbell:
     def __init__(self, app: Celery, redis: Redis) -> None:
         self._app = app
         self._redis = redis
-        self._sent = SentEvents(app)
+        self._sent = SentEvents(app) if app.conf.worker_send_task_events else None
         self._blanks: dict[str, Blank] = {}
 
+    def message(self, job_id: str, model: str, lane: Lane) -> Message:
+        """That a job waits, for the model's workers. The Celery task's id is the job's id."""
+        return self._message(SCORE, job_id, job_id, queue_name(model, lane))
+
+    def told(self, job_id: str, model: str, lane: Lane) -> None:
+        """Such a message was sent: Flower hears of it."""
+        if self._sent is not None:
+            self._sent.tell(SCORE, job_id, job_id, queue_name(model, lane))
+
     def announce(self, job_id: str, model: str, lane: Lane) -> None:
-        """Tells the model's workers that a job waits. The Celery task's id is the job's id."""
-        self._send(SCORE, job_id, job_id, queue_name(model, lane))
+        """Sends the message of a job that is stored."""
+        self._send(self.message(job_id, model, lane))
+        self.told(job_id, model, lane)
 
     def announce_callback(self, job_id: str) -> None:
         """Tells the callback process that a callback is due."""
-        self._send(DELIVER, job_id, f"{job_id}-callback", CALLBACKS)
+        task_id = f"{job_id}-callback"
+        self._send(self._message(DELIVER, job_id, task_id, CALLBACKS))
+        if self._sent is not None:
+            self._sent.tell(DELIVER, job_id, task_id, CALLBACKS)
 
     def ringing(self, model: str, lane: Lane) -> int:
         """How many messages wait in a lane's list. Kombu keeps each queue as a list of its name."""
         return int(self._redis.llen(queue_name(model, lane)))
 
-    def _send(self, task: str, job_id: str, task_id: str, queue: str) -> None:
+    def _message(self, task: str, job_id: str, task_id: str, queue: str) -> Message:
         if queue not in self._blanks:  # a queue has one kind of task
             self._blanks[queue] = blank(self._app, task, queue)
+        return Message(queue, self._blanks[queue].filled(job_id, task_id))
+
+    def _send(self, message: Message) -> None:
         try:
-            self._redis.lpush(queue, self._blanks[queue].filled(job_id, task_id))
+            self._redis.lpush(*message)
         except RedisError as error:
             raise StoreUnavailable(
                 "the broker can't take a message; what is stored will be announced again"
             ) from error
-        self._sent.tell(task, job_id, task_id, queue)

@@ -9,6 +9,7 @@ from redis import Redis
 from redis.exceptions import NoScriptError
 
 from jobs.errors import ConfigurationError
+from jobs.together import Together
 
 FOLDER = Path(__file__).with_name("lua")
 GROW = ("create", "remember")
@@ -21,6 +22,7 @@ class Scripts:
     def __init__(self, redis: "Redis", offset: timedelta = timedelta(0)) -> None:
         prelude = (FOLDER / "prelude.lua").read_text(encoding="utf-8")
         self._redis = redis
+        self._together = Together(redis)
         self._offset_ms = milliseconds(offset)
         self._scripts = {
             path.stem: redis.register_script(
@@ -45,13 +47,12 @@ class Scripts:
         """What the script returns. `raw`: texts in it are bytes, for answers that hold compressed values."""
         script = self._scripts[name]
         options = {"NEVER_DECODE": True} if raw else {}
-        call: Any = self._redis.execute_command
         what = ("EVALSHA", script.sha, len(keys), *keys, *args, self._offset_ms)
         try:
-            return call(*what, **options)
+            return self._together.run(*what, **options)
         except NoScriptError:  # a server that was started anew
             self._redis.script_load(script.script)
-            return call(*what, **options)
+            return self._together.run(*what, **options)
 
 
 def milliseconds(duration: timedelta) -> int:

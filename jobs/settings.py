@@ -97,6 +97,9 @@ class Worker(Section):
     threads: int = Field(80, gt=1, description="jobs in hand at once; each waits on its pairs")
     bulk_threads: int = Field(64, gt=0, description="those of them that bulk jobs may take at most")
     drain: Seconds = timedelta(seconds=10)
+    events: bool = Field(
+        True, description="tell of each task, for Flower; false: a worker begins when a Flower asks it to"
+    )
 
 
 class EngineSettings(Section):

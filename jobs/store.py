@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, count
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
@@ -21,6 +21,7 @@ from redis.retry import Retry
 from jobs import keys, records
 from jobs.callback import CallbackRecord
 from jobs.errors import QueueFull, StoreUnavailable
+from jobs.message import Message
 from jobs.model import Claim, Failure, Job, Lane, NewJob, Result, Work
 from jobs.scripts import Scripts, milliseconds
 from jobs.states import CallbackState, JobState, Outcome, predecessors
@@ -79,6 +80,9 @@ class Store:
     def __init__(self, redis: "Redis", *, offset: timedelta = timedelta(0)) -> None:
         self._redis = redis
         self._scripts = Scripts(redis, offset)
+        self._name = uuid.uuid4().hex
+        self._calls = count()
+        """A name for each call that is not made twice, though the client may send it twice."""
 
     def ping(self) -> None:
         with _available():
@@ -86,9 +90,12 @@ class Store:
 
     # -- a job's path, in the order of its steps ---------------------------------------------------
 
-    def create(self, job: NewJob, room: Room = UNBOUNDED) -> Job | Outcome | str:
-        """Stores `job` as queued and not yet announced, and returns it so; REFUSED if the id exists.
+    def create(
+        self, job: NewJob, room: Room = UNBOUNDED, message: Message | None = None
+    ) -> Job | Outcome | str:
+        """Stores `job` as queued, and its doorbell's `message` with it, and returns it so.
 
+        Without a message it waits to be announced. REFUSED: the id exists.
         With an idempotency key that is known: the id of its first job, or CONFLICT for another request.
         Raises `QueueFull` when the job's lane has no room for it.
         """
@@ -103,6 +110,7 @@ class Store:
             keys.work(job.id),
             keys.jobs_of(job.owner),
             keys.lane(job.model, job.lane),
+            message.queue if message else "",
         ]
         deadlines = ["" if d is None else milliseconds(d) for d in (job.start_within, job.finish_within)]
         remembered: list[str | int] = [again.request, round(again.ttl / SECOND)] if again else ["", 0]
@@ -113,13 +121,15 @@ class Store:
             *remembered,
             records.pack(job.work),
             *bounds,
+            message.text if message else "",
             *records.fields_of(job),
         ]
         with _available():
             answer = self._scripts.run("create", where, args)
         match answer:
             case ["OK", now_ms, position, starts_ms]:
-                return records.queued(job, now_ms, position, None if starts_ms < 0 else starts_ms)
+                starts = None if starts_ms < 0 else starts_ms
+                return records.queued(job, now_ms, position, starts, announced=message is not None)
             case ["REPLAYED", job_id]:
                 return str(job_id)
             case ["FULL", ms]:
@@ -139,15 +149,15 @@ class Store:
     def claim(self, job_id: str, worker: str, lease: timedelta) -> Claim | Outcome:
         """The right to work on a queued job until the lease ends, or why not."""
         where = [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED, keys.DEADLINES, keys.work(job_id)]
-        this_call = uuid.uuid4().hex
         states = [_from(JobState.RUNNING), JobState.RUNNING.value]
-        args: list[Any] = [job_id, worker, milliseconds(lease), *states, this_call]
+        args: list[Any] = [job_id, worker, milliseconds(lease), *states, f"{self._name}-{next(self._calls)}"]
         with _available():
-            answer = self._scripts.run("claim", where, args, raw=True)
+            answer = self._scripts.run("claim", where, [*args, *records.CLAIMED], raw=True)
         if answer[0] != b"OK":
             return Outcome(answer[0].decode())
-        flat = [item.decode() for item in answer[2]]
-        return records.claim_of(job_id, answer[1], dict(zip(flat[::2], flat[1::2], strict=True)), answer[3])
+        _, now_ms, generation, found, work = answer
+        fields = zip(records.CLAIMED, (value and value.decode() for value in found), strict=True)
+        return records.claim_of(job_id, now_ms, generation, dict(fields), work)
 
     def renew(
         self, held: Sequence[tuple[str, int, int]], lease: timedelta, *, inside: bool = False
@@ -275,11 +285,11 @@ class Store:
         if not answer:
             return None
         flat: list[str] = [item.decode() for item in answer[0]]
-        position, result, *starts = answer[1:]
+        position, result, starts = (*answer[1:], None, None, None)[:3]
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         if fields["state"] == JobState.SUCCEEDED and result is None:
             return None  # it expires in this very millisecond
-        return records.job_of(job_id, fields, result, position, *starts)
+        return records.job_of(job_id, fields, result, position, starts)
 
     def work(self, job_id: str) -> Work | None:
         """What an open job, or a failed one that can be run again, was asked for."""

@@ -170,6 +170,8 @@ def _serve(app: Celery, heartbeat: Heartbeat, queues: list[str], threads: int) -
         log.info("%s takes jobs from %s", heartbeat.worker, ", ".join(queues))
 
     app.steps["consumer"].add(EventsTogether)
+    # A task's end has its line; a second one, of its message's arrival, is a tenth of a worker's own cost.
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     worker = app.Worker(
         hostname=heartbeat.worker,
         pool="threads",

@@ -16,7 +16,6 @@ from api.looking import Look, Looks
 from api.schemas import JobOut, JobRequest, JobsOut, job_out
 from api.waiting import Waiting
 from jobs.errors import NotRetryable
-from jobs.later import Later
 from jobs.model import Idempotency, Job, NewJob
 from jobs.queue import Doorbell
 from jobs.settings import Settings
@@ -55,9 +54,7 @@ async def create(
     state = request.app.state
     wait = _preferred_wait(prefer, settings)
     with state.waiting.watched(job.id) as told:
-        job_id, seen = await asyncio.to_thread(
-            accept, job, state.store, state.doorbell, state.announced, settings
-        )
+        job_id, seen = await asyncio.to_thread(accept, job, state.store, state.doorbell, settings)
         if wait:
             look = await _look(request, job_id, owner, wait, told if job_id == job.id else None)
         else:
@@ -140,9 +137,7 @@ async def delete(job_id: str, request: Request, owner: Owner) -> None:
 async def retry(job_id: str, request: Request, response: Response, owner: Owner) -> JobOut:
     """Runs a failed job again, as a new job: an end is an end. Asked twice, it is the same new job."""
     state = request.app.state
-    found, seen = await asyncio.to_thread(
-        _retry, job_id, owner, state.store, state.doorbell, state.announced, state.settings
-    )
+    found, seen = await asyncio.to_thread(_retry, job_id, owner, state.store, state.doorbell, state.settings)
     url = response.headers["Location"] = state.settings.job_url(found)
     return job_out(seen, url)
 
@@ -165,14 +160,7 @@ def _answer(look: Look, status: int = 200, headers: dict[str, str] | None = None
     return Response(look.json, status, headers, "application/json")
 
 
-def _retry(
-    job_id: str,
-    owner: str,
-    store: Store,
-    doorbell: Doorbell,
-    announced: Later[str],
-    settings: Settings,
-) -> tuple[str, Job]:
+def _retry(job_id: str, owner: str, store: Store, doorbell: Doorbell, settings: Settings) -> tuple[str, Job]:
     job = owned(job_id, owner, store)
     work = store.work(job_id)
     if job.state is not JobState.FAILED or work is None:
@@ -189,7 +177,7 @@ def _retry(
         callback=job.callback,
         idempotency=Idempotency(key=f"retry-of-{job_id}", request=job_id, ttl=job.result_ttl),
     )
-    return accept(again, store, doorbell, announced, settings)
+    return accept(again, store, doorbell, settings)
 
 
 LOOKED_AT = 2_000

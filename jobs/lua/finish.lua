@@ -6,31 +6,36 @@
 --       8 callback body ('' for none)  9 callback record TTL in s
 --       10 ms until the sweeper rings for the callback: the caller rings at once  11 keep the work as long (0 | 1)
 -- returns OK | REFUSED | SUPERSEDED | MISSING
-local found = redis.call('HMGET', KEYS[1], 'state', 'generation', 'result_ttl', 'callback', 'queued_in', 'tokens', 'owner')
-if not found[1] then return 'MISSING' end
-if ARGV[2] ~= '' and found[2] ~= ARGV[2] then return 'SUPERSEDED' end
-if not allowed_from(found[1], ARGV[3]) then return 'REFUSED' end
-local now, ttl = now_ms(), tonumber(found[3])
-local lane = lane_of(found[5])
-if redis.call('ZREM', found[5], ARGV[1]) == 1 then
-  redis.call('HINCRBY', lane, 'tokens', -tonumber(found[6]))
+local found = redis.call('HMGET', KEYS[1], 'state', 'generation', 'result_ttl', 'callback', 'queued_in', 'tokens', 'owner', 'ends',
+  'start_by', 'finish_by')
+local state, generation, ttl, callback, queue, tokens, owner, ends, start_by, finish_by = unpack(found, 1, 10)
+if not state then return 'MISSING' end
+if ARGV[2] ~= '' and generation ~= ARGV[2] then return 'SUPERSEDED' end
+if not allowed_from(state, ARGV[3]) then return 'REFUSED' end
+local now = now_ms()
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 1 then
+  note_stopped(lane_of(queue), now, ARGV[2] ~= '' and tokens or 0)
 else
-  note_stopped(lane, now, ARGV[2] ~= '' and found[6] or 0)
+  redis.call('ZREM', queue, ARGV[1])
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  redis.call('HINCRBY', lane_of(queue), 'tokens', -tokens)
 end
-redis.call('HSET', KEYS[1], 'state', ARGV[4], 'ended_at', now)
+local fields = {'state', ARGV[4], 'ended_at', now, 'ends', (ends or 0) + 1}
+for name, value in pairs({error = ARGV[6], scored = ARGV[7]}) do
+  if value ~= '' then
+    table.insert(fields, name)
+    table.insert(fields, value)
+  end
+end
+redis.call('HSET', KEYS[1], unpack(fields))
 if ARGV[5] ~= '' then redis.call('SET', KEYS[8], ARGV[5], 'EX', ttl) end
-if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[6]) end
-if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'scored', ARGV[7]) end
-redis.call('HINCRBY', KEYS[1], 'ends', 1)
 if ARGV[11] == '1' then redis.call('EXPIRE', KEYS[7], ttl) else redis.call('DEL', KEYS[7]) end
 redis.call('EXPIRE', KEYS[1], ttl)
-redis.call('ZADD', KEYS[9], now + ttl * 1000, ARGV[1] .. ':' .. found[7])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[6], ARGV[1])
-if found[4] and ARGV[8] ~= '' then
+redis.call('ZADD', KEYS[9], now + ttl * 1000, ARGV[1] .. ':' .. owner)
+if start_by or finish_by then redis.call('ZREM', KEYS[6], ARGV[1]) end
+if callback and ARGV[8] ~= '' then
   redis.call('HSET', KEYS[1], 'callback_state', 'pending')
-  redis.call('HSET', KEYS[4], 'state', 'pending', 'target', found[4], 'body', ARGV[8], 'attempts', 0, 'owner', found[7])
+  redis.call('HSET', KEYS[4], 'state', 'pending', 'target', callback, 'body', ARGV[8], 'attempts', 0, 'owner', owner)
   redis.call('EXPIRE', KEYS[4], ARGV[9])
   redis.call('ZADD', KEYS[5], now + tonumber(ARGV[10]), ARGV[1])
 end

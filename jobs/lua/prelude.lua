@@ -23,21 +23,19 @@ local BUCKET, BUCKETS = 5000, 12
 local function bucket_of(lane, number)
   return lane .. ':drained:' .. number
 end
--- A lane's job begins to run.
-local function note_started(lane, now)
-  if redis.call('HINCRBY', lane, 'running', 1) == 1 then redis.call('HSET', lane, 'busy_since', now) end
-end
 -- A lane's job stops running, and this many of its tokens are done.
 local function note_stopped(lane, now, tokens)
   local key = bucket_of(lane, math.floor(now / BUCKET))
-  redis.call('HINCRBY', lane, 'running', -1)
+  local found = redis.call('HMGET', lane, 'running', 'busy_since')
+  redis.call('HSET', lane, 'running', (found[1] or 0) - 1, 'busy_since', now)
   redis.call('HINCRBY', key, 'tokens', tokens)
-  redis.call('HINCRBY', key, 'busy', now - tonumber(redis.call('HGET', lane, 'busy_since') or now))
-  redis.call('HSET', lane, 'busy_since', now)
+  redis.call('HINCRBY', key, 'busy', now - (found[2] or now))
   redis.call('PEXPIRE', key, 2 * BUCKET * BUCKETS)
 end
--- Tokens per ms of work that the lane has ended within the last minute; nil if none.
-local function drain_rate(lane, now)
+-- Tokens per ms of work that the lane has ended within the last minute; nil if none. Found once a second: `kept`
+-- are the lane's fields 'rate' and 'rate_at'.
+local function drain_rate(lane, now, kept)
+  if kept[1] and math.abs(now - kept[2]) < 1000 then return tonumber(kept[1]) end
   local newest = math.floor(now / BUCKET)
   local tokens, busy = 0, 0
   for number = newest - BUCKETS + 1, newest do
@@ -47,12 +45,7 @@ local function drain_rate(lane, now)
   if tokens == 0 then return nil end
   local since = redis.call('HMGET', lane, 'running', 'busy_since')
   if tonumber(since[1]) > 0 then busy = busy + now - since[2] end
-  return tokens / math.max(busy, 1)
-end
--- When a job that waits at a place of its queue will begin, in ms, as the queue was drained lately; nil if it was not.
-local function starts_at(lane, queue, position, now)
-  local rate = drain_rate(lane, now)
-  if not rate then return nil end
-  local ahead = tonumber(redis.call('HGET', lane, 'tokens') or 0) * position / redis.call('ZCARD', queue)
-  return math.ceil(now + ahead / rate)
+  local rate = tokens / math.max(busy, 1)
+  redis.call('HSET', lane, 'rate', rate, 'rate_at', now)
+  return rate
 end

@@ -9,8 +9,13 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from redis import Redis
 
+from api.accepting import accept
 from api.app import create_app
+from jobs.queue import Doorbell, queue_name
 from jobs.settings import Settings
+from jobs.states import JobState
+from jobs.store import Store
+from tests.conftest import new_job
 from worker.runner import Runner
 
 GOOD: dict[str, Any] = {"query": "blue sky", "documents": ["red apple", "blue sky"]}
@@ -55,6 +60,16 @@ def test_the_same_key_with_another_body_is_a_conflict_and_stores_nothing(
     answer = client.post("/v1/jobs", json={**GOOD, "top_n": 1}, headers=key)
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_conflict")
     assert redis.dbsize() == size
+
+
+def test_a_job_whose_acceptance_was_answered_into_a_lost_connection_is_found(
+    store: Store, doorbell: Doorbell, settings: Settings, redis: Redis
+) -> None:
+    """The client sends the same script again, and it is this very job that has the id."""
+    job = new_job()
+    (first, _), (again, seen) = (accept(job, store, doorbell, settings) for _ in range(2))
+    assert (first, again, seen.state) == (job.id, job.id, JobState.QUEUED)
+    assert redis.llen(queue_name(job.model, job.lane)) == 1
 
 
 def test_a_key_that_outlives_its_job_answers_410(client: TestClient, redis: Redis) -> None:

@@ -1,4 +1,4 @@
-"""The API, killed with -9 at a chosen moment: after a job is stored and before it is announced."""
+"""The API, killed with -9 at a chosen moment: once a job is stored, and before its caller is told."""
 
 import os
 import signal
@@ -14,5 +14,5 @@ def _die(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    with patch.object(Doorbell, "announce", _die):
+    with patch.object(Doorbell, "told", _die):
         app(["api", *sys.argv[1:]])
