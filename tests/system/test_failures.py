@@ -179,7 +179,7 @@ def test_an_api_killed_once_a_job_is_stored_has_announced_it_and_a_lost_message_
         assert job.announced_at is not None
         assert running.doorbell.ringing("minilm", Lane.INTERACTIVE) == 1
         assert running.redis.delete(queue_name("minilm", Lane.INTERACTIVE)) == 1
-        running.start("score-1")
+        running.start_blindly("score-1")
 
         running.url = healthy
         again = running.call("POST", "/v1/jobs", **request)
