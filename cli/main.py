@@ -229,4 +229,4 @@ def config() -> None:
 
 def _collect_seldom() -> None:
     """Python looks for circles of garbage at each 700 new objects: a job makes thousands, and few circles."""
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000)

@@ -167,7 +167,8 @@ def _our_settings(options: Options, data_dir: Path, environ: Mapping[str, str]) 
         "PODIUM_PUBLIC_URL": f"http://{_reachable(options.host)}:{options.port}",
         "PODIUM_CALLBACK_SECRET": _callback_secret(data_dir),
     }
-    if not options.flower:
+    chosen = podium_settings.load({**environ, **ours}).worker.model_fields_set
+    if not options.flower and "events" not in chosen:
         ours["PODIUM_WORKER__EVENTS"] = "false"  # nobody listens; a Flower that comes later asks for them
     ours = {name: value for name, value in ours.items() if name not in environ}
     return ours if options.model is None else {**ours, "PODIUM_MODEL": options.model}

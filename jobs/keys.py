@@ -7,7 +7,7 @@
 | podium:result:{id} | string | the result, compressed | TTL result_ttl |
 | podium:jobs:{owner} | zset | the owner's ids by creation time (ms) | leaves when the job has expired |
 | podium:ended | zset | id:owner by the time of its expiry (ms) | leaves then |
-| podium:lane:{model}:{lane} | hash | tokens that wait, jobs that run, what was claimed | a few, kept |
+| podium:lane:{model}:{lane} | hash | what waits, runs and was claimed, its drain rate | a few, kept |
 | podium:lane:{model}:{lane}:drained:{n} | hash | tokens ended and time at work in 5 s | TTL 2 minutes |
 | podium:queued:{model}:{lane} | zset | waiting ids by creation time (ms) | leaves on claim or end |
 | podium:running | zset | running ids by the end of their lease (ms) | leaves on finish, release or reclaim |

@@ -8,8 +8,6 @@ from typing import Generic, TypeVar
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from jobs.errors import StoreUnavailable
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -44,5 +42,5 @@ class Later(Generic[T]):
             try:
                 if waiting:
                     self._do(waiting)
-            except (StoreUnavailable, OperationalError, RedisError) as error:
+            except (OperationalError, RedisError) as error:
                 log.warning("%d of %s are lost: %s", len(waiting), self._what, error)

@@ -43,16 +43,21 @@ class Scripts:
         args: Sequence[str | int | float | bytes],
         *,
         raw: bool = False,
+        together: bool = False,
     ) -> Any:
-        """What the script returns. `raw`: texts in it are bytes, for answers that hold compressed values."""
+        """What the script returns. `raw`: texts in it are bytes, for answers that hold compressed values.
+
+        `together`: with those of other threads, for what comes often; it waits for one that is on its way.
+        """
         script = self._scripts[name]
         options = {"NEVER_DECODE": True} if raw else {}
+        call: Any = self._together.run if together else self._redis.execute_command
         what = ("EVALSHA", script.sha, len(keys), *keys, *args, self._offset_ms)
         try:
-            return self._together.run(*what, **options)
+            return call(*what, **options)
         except NoScriptError:  # a server that was started anew
             self._redis.script_load(script.script)
-            return self._together.run(*what, **options)
+            return call(*what, **options)
 
 
 def milliseconds(duration: timedelta) -> int:

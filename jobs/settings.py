@@ -98,7 +98,9 @@ class Worker(Section):
     bulk_threads: int = Field(64, gt=0, description="those of them that bulk jobs may take at most")
     drain: Seconds = timedelta(seconds=10)
     events: bool = Field(
-        True, description="tell of each task, for Flower; false: a worker begins when a Flower asks it to"
+        True,
+        description="tell of each task, for Flower; false: a worker begins when a Flower asks it to, "
+        "and what has only been sent stays untold",
     )
 
 

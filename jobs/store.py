@@ -125,7 +125,7 @@ class Store:
             *records.fields_of(job),
         ]
         with _available():
-            answer = self._scripts.run("create", where, args)
+            answer = self._scripts.run("create", where, args, together=True)
         match answer:
             case ["OK", now_ms, position, starts_ms]:
                 starts = None if starts_ms < 0 else starts_ms
@@ -152,7 +152,7 @@ class Store:
         states = [_from(JobState.RUNNING), JobState.RUNNING.value]
         args: list[Any] = [job_id, worker, milliseconds(lease), *states, f"{self._name}-{next(self._calls)}"]
         with _available():
-            answer = self._scripts.run("claim", where, [*args, *records.CLAIMED], raw=True)
+            answer = self._scripts.run("claim", where, [*args, *records.CLAIMED], raw=True, together=True)
         if answer[0] != b"OK":
             return Outcome(answer[0].decode())
         _, now_ms, generation, found, work = answer
@@ -220,7 +220,7 @@ class Store:
             milliseconds(callback_after),
             int(keep_work),
         ]
-        return self._ask("finish", where, args)
+        return self._ask("finish", where, args, together=True)
 
     def release(self, job_id: str, generation: int, *, charge: bool, died: bool = False) -> Outcome:
         """Puts a running job back into its queue. `charge`: its lease was lost or its engine `died`."""
@@ -281,7 +281,8 @@ class Store:
     def get(self, job_id: str) -> Job | None:
         """The job, with its result once it has succeeded. None if there is no such job (any more)."""
         with _available():
-            answer = self._scripts.run("read", [keys.job(job_id), keys.result(job_id)], [job_id], raw=True)
+            where = [keys.job(job_id), keys.result(job_id)]
+            answer = self._scripts.run("read", where, [job_id], raw=True, together=True)
         if not answer:
             return None
         flat: list[str] = [item.decode() for item in answer[0]]
@@ -388,9 +389,9 @@ class Store:
         call: Any = self._redis.execute_command
         return cast("bytes | None", call("GET", key, NEVER_DECODE=True))
 
-    def _ask(self, script: str, where: list[str], args: list[Any]) -> Outcome:
+    def _ask(self, script: str, where: list[str], args: list[Any], *, together: bool = False) -> Outcome:
         with _available():
-            return Outcome(self._scripts.run(script, where, args))
+            return Outcome(self._scripts.run(script, where, args, together=together))
 
 
 def _from(state: JobState) -> str:

@@ -5,10 +5,12 @@ of Redis' own time, and a quarter of that for each of ten in a pipeline. Record 
 """
 
 import threading
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
 
 
@@ -19,6 +21,9 @@ class Call:
     command: tuple[Any, ...]
     options: dict[str, Any]
     answer: tuple[Any] | None = None
+    leads: bool = False
+    """Its thread is the one that sends."""
+
     woken: threading.Lock = field(default_factory=threading.Lock)
     """Held until its thread has something to do."""
 
@@ -38,28 +43,52 @@ class Together:
         call.woken.acquire()
         with self._lock:
             self._waiting.append(call)
-            lead, self._led = not self._led, True
-        if not lead:
+            if not self._led:
+                self._appoint_one()
+        try:
             call.woken.acquire()
-        (answer,) = call.answer or self._lead(call)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            if call.leads:
+                self._lead()
+        except BaseException:  # this thread is ended from outside: the others go on
+            self._leave(call)
+            raise
+        assert call.answer is not None
+        (answer,) = call.answer
+        if not isinstance(answer, Exception):
+            return answer
+        try:
+            raise answer.with_traceback(None)
+        finally:
+            del answer, call  # which, with its traceback, would keep itself and the command alive
 
-    def _lead(self, own: Call) -> tuple[Any]:
-        """Sends what waits, one's own call with it, whose answer is returned."""
+    def _lead(self) -> None:
+        """Sends what waits, the leader's own call with it."""
         with self._lock:
             calls, self._waiting = self._waiting, []
-        for call, answer in zip(calls, self._send(calls), strict=True):
-            call.answer = (answer,)
+        answers: list[Any] = [RedisConnectionError("who sent it was interrupted") for _ in calls]
+        try:
+            answers = self._send(calls)
+        finally:
+            for call, answer in zip(calls, answers, strict=True):
+                call.answer = (answer,)
+                if not call.leads:
+                    call.woken.release()
+            with self._lock:
+                self._appoint_one()
+
+    def _appoint_one(self) -> None:
+        """The first that waits leads from now on. To be called with the lock."""
+        self._led = bool(self._waiting)
+        if self._led:
+            self._waiting[0].leads = True
+            self._waiting[0].woken.release()
+
+    def _leave(self, call: Call) -> None:
         with self._lock:
-            following = self._waiting[0] if self._waiting else None
-            self._led = following is not None
-        for other in (*calls, following):
-            if other is not None and other is not own:
-                other.woken.release()
-        assert own.answer is not None
-        return own.answer
+            if call in self._waiting:
+                self._waiting.remove(call)
+                if call.leads:
+                    self._appoint_one()
 
     def _send(self, calls: list[Call]) -> list[Any]:
         """Answers in the order of the calls, an exception where one has failed."""
@@ -70,10 +99,10 @@ class Together:
                 for call in calls:
                     pipeline.execute_command(*call.command, **call.options)  # type: ignore[no-untyped-call]
                 return pipeline.execute(raise_on_error=False)
-        except (DataError, UnicodeError):  # one can't be written, so none was sent: it fails alone
+        except (DataError, UnicodeEncodeError):  # one can't be written, so none was sent: it fails alone
             return [self._send_alone(call) for call in calls]
         except Exception as error:
-            return [error] * len(calls)
+            return [copy(error) for _ in calls]
 
     def _send_alone(self, call: Call) -> Any:
         try:

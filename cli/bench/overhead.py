@@ -168,7 +168,7 @@ def accept(service: Service, model: str, options: Options, number: int, steps: S
     if refused:
         raise WrongAnswer(f"{len(refused)} jobs were not accepted: {refused[0].body[:300]!r}")
     steps.done()
-    time.sleep(1)  # what was announced is on its way
+    time.sleep(1)  # events are on their way
     took = [answer.seconds * 1_000 for answer in answers]
     return {"jobs_per_s": len(answers) / seconds, **percentiles(took)}
 

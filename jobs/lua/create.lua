@@ -37,14 +37,15 @@ if missing > 0 then
   return {'FULL', room_at - now}
 end
 
-redis.call('HSET', KEYS[1], 'created_at', now, 'tokens', cost, 'generation', 0, 'attempts', 0, 'deaths', 0, 'scored', 0,
-  unpack(ARGV, 12, #ARGV - 1))
+-- First what may fail, as the list is another's: nobody sees it before this script has ended.
 if ARGV[11] == '' then
   redis.call('ZADD', KEYS[3], now, ARGV[1])
 else
-  redis.call('HSET', KEYS[1], 'announced_at', now)
   redis.call('LPUSH', KEYS[10], ARGV[11])
+  redis.call('HSET', KEYS[1], 'announced_at', now)
 end
+redis.call('HSET', KEYS[1], 'created_at', now, 'tokens', cost, 'generation', 0, 'attempts', 0, 'deaths', 0, 'scored', 0,
+  unpack(ARGV, 12, #ARGV - 1))
 redis.call('SET', KEYS[7], ARGV[6])
 redis.call('HINCRBY', KEYS[9], 'tokens', cost)
 redis.call('ZADD', KEYS[2], now, ARGV[1])

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
+from jobs.message import Message
 from jobs.model import Claim, Failure
 from jobs.states import JobState, Outcome
 from jobs.store import Store
@@ -41,12 +42,15 @@ def machine(redis: Redis) -> type[RuleBasedStateMachine]:
         def store(self) -> Store:
             return Store(redis, offset=self.clock)
 
-        @rule(job_id=job_ids, deadline=st.booleans())
-        def create(self, job_id: str, deadline: bool) -> None:
-            job = new_job(job_id).model_copy(
-                update={"tokens": 7} | ({"finish_within": timedelta(seconds=100)} if deadline else {})
-            )
-            outcome = self.store.create(job)
+        @rule(
+            job_id=job_ids,
+            deadlines=st.sets(st.sampled_from(["start_within", "finish_within"])),
+            rings=st.booleans(),
+        )
+        def create(self, job_id: str, deadlines: set[str], rings: bool) -> None:
+            within = dict.fromkeys(deadlines, timedelta(seconds=100))
+            job = new_job(job_id).model_copy(update={"tokens": 7} | within)
+            outcome = self.store.create(job, message=Message("a-list", job_id) if rings else None)
             assert (outcome is Outcome.REFUSED) == (job_id in self.newest)
             self.newest.setdefault(job_id, 0)
 
@@ -105,6 +109,8 @@ def machine(redis: Redis) -> type[RuleBasedStateMachine]:
             queued = set(redis.zrange("podium:queued:minilm:interactive", 0, -1))
             running = set(redis.zrange("podium:running", 0, -1))
             assert not queued & running
+            rung = {job_id for job_id in queued if redis.hexists(f"podium:job:{job_id!s}", "announced_at")}
+            assert set(redis.zrange("podium:unannounced", 0, -1)) == queued - rung
             lane = "podium:lane:minilm:interactive"
             assert int(redis.hget(lane, "tokens") or 0) == 7 * len(queued)
             assert int(redis.hget(lane, "running") or 0) == len(running)

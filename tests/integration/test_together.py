@@ -1,6 +1,8 @@
 """Commands of several threads share a round trip; each has its own answer, and its own failure."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -86,6 +88,53 @@ def test_one_that_cant_be_written_fails_alone(held: Held, redis: Redis) -> None:
             bad.result(10)
         assert good.result(10) == 1, "done once"
     redis.flushdb()
+
+
+def test_an_answer_that_cant_be_read_is_not_asked_for_twice(held: Held, redis: Redis) -> None:
+    with asking(held) as (_, ask):
+        counted, bad = ask("INCR", "a"), ask("EVAL", "return '\\255'", 0)
+        held.go.set()
+        for one in (counted, bad):
+            with pytest.raises(UnicodeDecodeError):
+                one.result(10)
+    assert redis.get("a") == "1"
+    redis.flushdb()
+
+
+def test_a_leader_that_is_interrupted_leaves_nobody_waiting(
+    held: Held, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(**_: bool) -> Any:
+        raise KeyboardInterrupt
+
+    with asking(held) as (together, ask):
+        with monkeypatch.context() as patched:
+            patched.setattr(held, "pipeline", interrupted)
+            leader, other = ask("PING"), ask("PING")
+            held.go.set()
+            with pytest.raises(KeyboardInterrupt):
+                leader.result(10)
+            with pytest.raises(RedisConnectionError, match="interrupted"):
+                other.result(10)
+        assert together.run("PING")
+    redis.flushdb()
+
+
+class Payload(str):
+    """A text that can be referred to weakly."""
+
+
+def test_a_failed_command_is_not_kept(redis: Redis) -> None:
+    together, payload = Together(redis), Payload("x" * 1_000)
+    seen = weakref.ref(payload)
+    gc.disable()
+    try:
+        with pytest.raises(ResponseError):
+            together.run("NO-SUCH-COMMAND", payload)
+        del payload
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_lost_connection_is_told_to_all_and_the_next_go_on(

@@ -3,8 +3,8 @@
 import logging
 
 import pytest
+from redis.exceptions import RedisError
 
-from jobs.errors import StoreUnavailable
 from jobs.later import Later
 from tests.support.waiting import until
 
@@ -27,7 +27,7 @@ def test_a_failure_is_logged_and_the_next_items_are_done(caplog: pytest.LogCaptu
 
     def do(items: list[int]) -> None:
         if items == [0]:
-            raise StoreUnavailable("Redis can't be reached")
+            raise RedisError("Redis can't be reached")
         done.append(items)
 
     later = Later("numbers", do, 60)
