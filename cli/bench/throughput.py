@@ -5,6 +5,7 @@ the same pairs. Ratios are taken within each round; what is shown are medians.
 """
 
 import random
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,8 +57,8 @@ ALIKE = 0.02
 WARM = 4
 """Jobs that an arm is given first when it was woken."""
 
-TRIES = 2
-"""Of each number in flight: one try may meet something else that the machine does."""
+TRIES = 4
+"""Of each number in flight: a try may meet something else that the machine does, so their median counts."""
 
 ENGINE = "engine"
 """The arm of a worker's engine that is stepped directly, where there is no vLLM."""
@@ -254,12 +255,12 @@ def _asked(arm: str, bench: Bench, seed: int, jobs: int, documents: int) -> list
 
 def best(run: Arm, jobs: int, documents: int, seed: int) -> int:
     """How many jobs in flight gave the most pairs/s, of a few numbers tried in turn, each more than once."""
-    tried: dict[int, float] = {}
+    tried: dict[int, list[float]] = {number: [] for number in at_once_of(jobs, documents)}
     for again in range(TRIES):
-        for number in at_once_of(jobs, documents):
+        for number, rates in tried.items():
             asked = texts.questions(seed + number + 10_000 * again, max(number, jobs // 4), documents)
-            tried[number] = max(tried.get(number, 0.0), texts.pairs(asked) / run(asked, number))
-    return max(tried, key=lambda number: tried[number])
+            rates.append(texts.pairs(asked) / run(asked, number))
+    return max(tried, key=lambda number: statistics.median(tried[number]))
 
 
 def at_once_of(jobs: int, documents: int) -> list[int]:
