@@ -30,6 +30,9 @@ from jobs.model import (
 )
 from jobs.states import CallbackState, JobState
 
+SOMETHING = r"[^\s\x1c-\x1f\x85]"
+"""A pattern of OpenAPI: a text is not blank. Python's white space has five characters more than a pattern's `\\s`."""
+
 
 class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -104,7 +107,7 @@ class JobRequest(Wire):
     """Documents to be ranked by their relevance to a query."""
 
     query: Text = Field(
-        json_schema_extra={"pattern": r"\S"},
+        json_schema_extra={"pattern": SOMETHING},
         description="`[instruct] …` on its first line is the instruction, unless that is given by itself",
     )
     documents: list[DocumentIn] = Field(min_length=1)

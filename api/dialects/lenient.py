@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from api.schemas import whole
+from api.schemas import SOMETHING, whole
 from jobs.errors import InvalidRequest
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
@@ -72,7 +72,7 @@ Count = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, DIGITS]}),
 ]
 
-Query = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]
+Query = Annotated[str, Field(json_schema_extra={"pattern": SOMETHING})]
 
 GivenDocument = str | dict[str, Any]
 
@@ -90,7 +90,7 @@ Documents = Annotated[
 ]
 
 Queries = Annotated[
-    OneOrMore, _described({"type": "string", "pattern": r"\S"}, "Texts, or objects with a `text`.")
+    OneOrMore, _described({"type": "string", "pattern": SOMETHING}, "Texts, or objects with a `text`.")
 ]
 
 
