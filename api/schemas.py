@@ -31,7 +31,7 @@ from jobs.model import (
 from jobs.states import CallbackState, JobState
 
 SOMETHING = r"[^\s\x1c-\x1f\x85]"
-"""A pattern of OpenAPI: a text is not blank. Python's white space has five characters more than a pattern's `\\s`."""
+"""OpenAPI's pattern of a text that is not blank: Python's white space has five characters more than `\\s`."""
 
 
 class Wire(BaseModel):
