@@ -101,11 +101,11 @@ class Together:
                 return pipeline.execute(raise_on_error=False)
         except (DataError, UnicodeEncodeError):  # one can't be written, so none was sent: it fails alone
             return [self._send_alone(call) for call in calls]
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is for each who asked, and nobody waits on
             return [copy(error) for _ in calls]
 
     def _send_alone(self, call: Call) -> Any:
         try:
             return self._redis.execute_command(*call.command, **call.options)  # type: ignore[no-untyped-call]
-        except Exception as error:
+        except Exception as error:  # raised by the thread that asked, not by the one that sends
             return error
