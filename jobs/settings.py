@@ -119,7 +119,7 @@ class EngineSettings(Section):
     step_tokens: int | None = Field(
         None,
         gt=0,
-        description="tokens that one engine step takes at most; default: 1,024 on a CPU, else 8,192",
+        description="tokens that one engine step takes at most; default: 1,024 on a CPU, else 4,096",
     )
     fake_step: float = Field(0.0, ge=0, description="fake engine: seconds a step takes")
     fake_token: float = Field(0.0, ge=0, description="fake engine: seconds a token takes")

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import math
 from collections.abc import Sequence
+from operator import mul
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,8 +158,8 @@ class ModelProfile(Part):
                 return _sigmoid(document[-1] - (document[0] if len(document) == 2 else 0.0))
         if query is None:
             raise ValueError("a bi-encoder needs the query's embedding")
-        norms = math.sqrt(math.fsum(x * x for x in query)) * math.sqrt(math.fsum(x * x for x in document))
-        dot = math.fsum(x * y for x, y in zip(query, document, strict=True))
+        norms = math.hypot(*query) * math.hypot(*document)
+        dot = math.fsum(map(mul, query, document))
         return dot / norms if norms > 0 else math.nan
 
 

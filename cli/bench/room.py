@@ -223,12 +223,20 @@ def room(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Iterator
 
 @contextmanager
 def workshop() -> Iterator[Path]:
-    """A folder for a bench's rooms. A signal ends the bench as Ctrl-C does: what was started ends first."""
+    """A folder for a bench's rooms. A signal ends the bench as Ctrl-C does: what was started ends first.
+
+    A second one does not end that: arms that sleep would be left behind.
+    """
+    ending = False
 
     def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal ending
+        if not ending:
+            ending = True
+            raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         with tempfile.TemporaryDirectory(prefix="podium-bench-", ignore_cleanup_errors=True) as folder:
             yield Path(folder)

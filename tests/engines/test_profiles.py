@@ -3,6 +3,7 @@
 MiniLM's and Qwen3-Reranker-4B's are in test_parity, 0.6B's original also in tests/system/test_score_parity.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -87,6 +88,24 @@ def test_an_engines_arguments_are_found_without_starting_cuda(monkeypatch: pytes
     settings = load({})
     arguments, _ = engine_arguments(profiles.load("minilm", settings.models_dir), settings.engine)
     assert arguments["runner"] == "pooling"
+
+
+def test_float32_is_not_rounded_to_tf32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's products would be: MiniLM failed its golden gate on an H200."""
+    settings = load({})
+    minilm = profiles.load("minilm", settings.models_dir)
+    for dtype, before, then in [
+        ("bfloat16", None, None),
+        ("float32", None, "ieee"),
+        ("float32", "tf32", "tf32"),
+    ]:
+        monkeypatch.setenv(
+            "TRITON_F32_DEFAULT", before or ""
+        )  # so that it is put back, also when it is deleted
+        if before is None:
+            monkeypatch.delenv("TRITON_F32_DEFAULT")
+        engine_arguments(minilm.model_copy(update={"dtype": dtype}), settings.engine)
+        assert os.environ.get("TRITON_F32_DEFAULT") == then
 
 
 def test_qwen3_reranker_8b_has_a_head_of_its_own(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """`podium bench` as a user runs it, with the fake engine: it measures, writes, and leaves nothing."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
 import psutil
 
 from tests.support.podium_up import MARK, clean_environ
+from tests.support.waiting import until
 
 ROW = {
     "model",
@@ -52,6 +55,24 @@ def test_throughput_of_the_fake_engine(tmp_path: Path) -> None:
     assert row["largest_score_difference"] == 0
     assert _left(mark) == []
     assert [left.name for left in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_a_bench_that_is_told_twice_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    mark, log = uuid.uuid4().hex, tmp_path / "said"
+    with log.open("w") as said:
+        bench = subprocess.Popen(
+            [sys.executable, "-m", "cli", "bench", "throughput", "--model=fake-gpu", "--docs=5"],
+            env={**clean_environ(), "TMPDIR": str(tmp_path), MARK: mark},
+            stdout=said,
+            stderr=said,
+        )
+    until("arms are measured, and others sleep", lambda: "warming" in log.read_text(), 60)
+    for _ in range(2):
+        bench.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert bench.wait(timeout=60) != 0
+    assert _left(mark) == []
+    assert [left.name for left in tmp_path.iterdir()] == ["said"]
 
 
 def _left(mark: str) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from cli.bench import machine
 from tests.support.podium_up import Service, podium_up
 from tests.support.waiting import until
 
@@ -38,7 +39,8 @@ def newest_score_worker(service: Service, not_: set[int]) -> psutil.Process | No
 
 def long_job(service: Service) -> str:
     """A job of some seconds, of which the engine has scored a part."""
-    job_id = service.submit(query="ships", documents=[f"{n} {LONG}" for n in range(100)], cache=False)
+    documents = [f"{n} {LONG}" for n in range(5_000 if machine.gpus() else 100)]
+    job_id = service.submit(query="ships", documents=documents, cache=False)
     with service.client() as client:
 
         def scored() -> int:

@@ -21,7 +21,7 @@ from worker.profiles import ModelProfile
 CPU_BLOCK = 32
 """Tokens of a block of the prefix cache: what prompts of a job have in common is rarely longer than a few."""
 
-CPU_STEP, GPU_STEP = 1_024, 8_192
+CPU_STEP, GPU_STEP = 1_024, 4_096
 """Tokens of one step: enough to be busy with, and soon over, since what is urgent waits for its end."""
 
 HASHED = frozenset({".safetensors", ".bin", ".pt", ".json", ".txt", ".model"})
@@ -213,6 +213,9 @@ def _environment(settings: EngineSettings, profile: ModelProfile) -> None:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if settings.separate_process else "0"
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib or profile.kv_cache_gib)
     os.environ["VLLM_BATCH_INVARIANT"] = "1" if profile.batch_invariant else "0"
+    if profile.dtype == "float32":
+        # Triton's products, which are a GPU's attention, would round each factor to 10 bits: record 0017.
+        os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")
     os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
     os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
     # Jobs are tokenized beside one another already: more threads for one job would be in the engine's way.
