@@ -99,9 +99,8 @@ def test_float32_is_not_rounded_to_tf32_on_a_gpu(monkeypatch: pytest.MonkeyPatch
         ("float32", None, "ieee"),
         ("float32", "tf32", "tf32"),
     ]:
-        monkeypatch.setenv(
-            "TRITON_F32_DEFAULT", before or ""
-        )  # so that it is put back, also when it is deleted
+        # Set first also where it is deleted then: so it is put back after the test.
+        monkeypatch.setenv("TRITON_F32_DEFAULT", before or "")
         if before is None:
             monkeypatch.delenv("TRITON_F32_DEFAULT")
         engine_arguments(minilm.model_copy(update={"dtype": dtype}), settings.engine)

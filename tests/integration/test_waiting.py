@@ -53,9 +53,8 @@ def test_a_subscription_that_answers_nothing_any_more_is_made_anew(
 def test_a_quiet_subscription_lives_on(
     settings: Settings, store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        waiting, "SILENCE", 1.0
-    )  # shorter than a busy machine's pauses, it would be lost rightly
+    # Shorter than a busy machine's pauses, and the subscription would be lost rightly.
+    monkeypatch.setattr(waiting, "SILENCE", 1.0)
     waits = Waiting(settings.redis_url, Looks(store, settings))
 
     def pings() -> int:

@@ -69,7 +69,7 @@ def test_a_bench_that_is_told_twice_to_end_leaves_nothing_behind(tmp_path: Path)
     until("arms are measured, and others sleep", lambda: "warming" in log.read_text(), 60)
     for _ in range(2):
         bench.send_signal(signal.SIGINT)
-        time.sleep(0.02)
+        time.sleep(0.02)  # two signals at once would be one
     assert bench.wait(timeout=60) != 0
     assert _left(mark) == []
     assert [left.name for left in tmp_path.iterdir()] == ["said"]
