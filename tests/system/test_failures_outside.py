@@ -85,7 +85,7 @@ def test_a_callback_reaches_a_target_that_has_come_back_by_schedule_or_by_replay
         with target(says(204), port=port) as back:
             until("given up", lambda: callback(running, stopped)["status"] == CallbackState.EXHAUSTED, 10)
             replayed = running.call("POST", f"/v1/jobs/{stopped}/callback/replay")
-            assert (replayed.status_code, replayed.json()["status"]) == (httpx.codes.ACCEPTED, "pending")
+            assert replayed.status_code == httpx.codes.ACCEPTED  # pending, or delivered by now
             for job_id, statuses in ((stopped, [410, 204]), (failed, [500, 204]), (down, [None, 204])):
                 attempts = until_attempts(running, job_id, 2)
                 assert [attempt.get("status") for attempt in attempts] == statuses
