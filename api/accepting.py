@@ -1,6 +1,7 @@
 """Step 3, and what else a caller does to a job: it is stored and announced, looked at, taken back."""
 
 from api.admission import room
+from jobs.async_store import AsyncStore
 from jobs.ending import Ending
 from jobs.errors import (
     AlreadyEnded,
@@ -17,19 +18,19 @@ from jobs.states import JobState, Outcome
 from jobs.store import Store
 
 
-def accept(job: NewJob, store: Store, doorbell: Doorbell, settings: Settings) -> tuple[str, Job]:
+async def accept(job: NewJob, jobs: AsyncStore, doorbell: Doorbell, settings: Settings) -> tuple[str, Job]:
     """The job's id, and what is to be seen of it: stored and announced in one step.
 
     The id of another job, if the idempotency key has made that before.
     """
-    created = store.create(job, room(settings), doorbell.message(job.id, job.model, job.lane))
+    created = await jobs.create(job, room(settings), doorbell.message(job.id, job.model, job.lane))
     if created is Outcome.REFUSED:  # the answer was lost with its connection, and the client asked again
-        return job.id, owned(job.id, job.owner, store)
+        return job.id, owned(await jobs.get(job.id), job.id, job.owner)
     if isinstance(created, Outcome):
         raise IdempotencyConflict("this Idempotency-Key was used for another request: use a new one")
     if not isinstance(created, Job):
         try:
-            return created, owned(created, job.owner, store)
+            return created, owned(await jobs.get(created), created, job.owner)
         except JobNotFound:
             gone = f"this Idempotency-Key made the job {created}, which is no longer kept"
             raise JobErased(gone) from None
@@ -37,9 +38,8 @@ def accept(job: NewJob, store: Store, doorbell: Doorbell, settings: Settings) ->
     return job.id, created
 
 
-def owned(job_id: str, owner: str, store: Store) -> Job:
-    """The job, if it is the caller's. Raises `JobNotFound`."""
-    job = store.get(job_id)
+def owned(job: Job | None, job_id: str, owner: str) -> Job:
+    """The job that was found, if it is the caller's. Raises `JobNotFound`."""
     if job is None or job.owner != owner:
         raise no_such(job_id)
     return job
@@ -61,7 +61,7 @@ def erase(job_id: str, owner: str, store: Store) -> None:
 
 def cancel_job(job_id: str, owner: str, store: Store, ending: Ending) -> None:
     """Ends a job that its caller no longer wants. Raises `JobNotFound`, `AlreadyEnded`."""
-    job = owned(job_id, owner, store)
+    job = owned(store.get(job_id), job_id, owner)
     why = Failure(code=Cancelled.code, message="the caller cancelled it")
     if ending.of_job(job, JobState.CANCELLED, why, generation=None) is not Outcome.OK:
         ended = store.get(job_id)

@@ -14,13 +14,14 @@ from api.body import BodyLimit
 from api.looking import Looks
 from api.routes import callbacks, events, jobs, models, rerank, score
 from api.waiting import Waiting
+from jobs.async_store import AsyncStore
 from jobs.ending import Ending
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings
 from jobs.store import Store, connect
 
 THREADS = 4
-"""That talk to Redis. More of them wait for their turn at Python, not for Redis: docs/decisions/0012."""
+"""For what is not done for each job. More of them wait for their turn at Python, not for Redis."""
 
 
 def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
@@ -29,7 +30,8 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     store = Store(redis)
     celery = make_app(settings)
     doorbell = Doorbell(celery, redis)
-    looks = Looks(store, settings)
+    async_store = AsyncStore(store, settings.redis_url)
+    looks = Looks(async_store, settings)
     waiting = Waiting(settings.redis_url, looks)
 
     @asynccontextmanager
@@ -37,6 +39,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
         async with waiting.listening():
             yield
+        await async_store.close()
         celery.close()
         redis.close()
 
@@ -48,6 +51,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     )
     app.state.settings = settings
     app.state.store = store
+    app.state.jobs = async_store
     app.state.looks = looks
     app.state.waiting = waiting
     app.state.doorbell = doorbell

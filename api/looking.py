@@ -5,9 +5,9 @@ from functools import cached_property
 
 from api.accepting import no_such
 from api.schemas import job_out
+from jobs.async_store import AsyncStore
 from jobs.model import Job
 from jobs.settings import Settings
-from jobs.store import Store
 
 
 class Look:
@@ -24,8 +24,8 @@ class Look:
 
 
 class Looks:
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store = store
+    def __init__(self, jobs: AsyncStore, settings: Settings) -> None:
+        self._jobs = jobs
         self._settings = settings
         self._coming: dict[str, asyncio.Task[Look | None]] = {}
 
@@ -43,7 +43,7 @@ class Looks:
     async def _look(self, job_id: str) -> Look | None:
         await asyncio.sleep(0)  # those who were woken with the first one come along
         del self._coming[job_id]
-        job = await asyncio.to_thread(self._store.get, job_id)
+        job = await self._jobs.get(job_id)
         return None if job is None else Look(job, self._settings.job_url(job_id))
 
 

@@ -1,9 +1,9 @@
 """Loads `lua/*.lua` and calls them. The only place that knows that transitions are scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.exceptions import NoScriptError
@@ -14,6 +14,22 @@ from jobs.together import Together
 FOLDER = Path(__file__).with_name("lua")
 GROW = ("create", "remember")
 """The scripts that a full Redis refuses. All others must go on, or accepted jobs could not end."""
+
+
+T = TypeVar("T")
+
+
+class Question(NamedTuple, Generic[T]):
+    """What a script is asked, and what its answer means. Who asks it, and how, is not its business.
+
+    `raw`: texts in the answer are bytes, for one that holds compressed values.
+    """
+
+    script: str
+    keys: Sequence[str]
+    args: Sequence[str | int | float | bytes]
+    read: Callable[[Any], T]
+    raw: bool = False
 
 
 class Scripts:
@@ -49,15 +65,24 @@ class Scripts:
 
         `together`: with those of other threads, for what comes often; it waits for one that is on its way.
         """
-        script = self._scripts[name]
         options = {"NEVER_DECODE": True} if raw else {}
         call: Any = self._together.run if together else self._redis.execute_command
-        what = ("EVALSHA", script.sha, len(keys), *keys, *args, self._offset_ms)
+        what = self.command(name, keys, args)
         try:
             return call(*what, **options)
         except NoScriptError:  # a server that was started anew
-            self._redis.script_load(script.script)
+            self._redis.script_load(self.text(name))
             return call(*what, **options)
+
+    def command(
+        self, name: str, keys: Sequence[str], args: Sequence[str | int | float | bytes]
+    ) -> tuple[Any, ...]:
+        """What is sent to Redis to run a script that it has."""
+        return ("EVALSHA", self._scripts[name].sha, len(keys), *keys, *args, self._offset_ms)
+
+    def text(self, name: str) -> Any:
+        """For a server that does not have the script yet."""
+        return self._scripts[name].script
 
 
 def milliseconds(duration: timedelta) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain, count
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -23,8 +23,12 @@ from jobs.callback import CallbackRecord
 from jobs.errors import QueueFull, StoreUnavailable
 from jobs.message import Message
 from jobs.model import Claim, Failure, Job, Lane, NewJob, Result, Work
-from jobs.scripts import Scripts, milliseconds
+from jobs.scripts import Question, Scripts, milliseconds
 from jobs.states import CallbackState, JobState, Outcome, predecessors
+
+T = TypeVar("T")
+Created = Job | Outcome | str
+"""The job as it is stored, why it is not, or the id of the job that an idempotency key has made before."""
 
 SECOND = timedelta(seconds=1)
 PAGE = 200
@@ -51,19 +55,19 @@ class Room(NamedTuple):
 UNBOUNDED = Room(tokens=10**15, jobs=10**15, memory_share=1.0)
 
 
+CONNECTION: dict[str, Any] = {"decode_responses": True, "socket_timeout": 10, "socket_connect_timeout": 5}
+PAUSES, RETRIES = ExponentialWithJitterBackoff(base=0.05, cap=1), 3
+"""What a client does about a connection that is slow, or lost."""
+
+
 def connect(url: str) -> "Redis":
     """A client for `url`; it connects at its first command and again after a lost connection."""
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=10,
-        socket_connect_timeout=5,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), 3),
-    )
+    return Redis.from_url(url, **CONNECTION, retry=Retry(PAUSES, RETRIES))
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def available() -> Iterator[None]:
+    """Raises `StoreUnavailable` in place of what a client says when Redis can't be used."""
     try:
         yield
     except (RedisConnectionError, TimeoutError) as error:
@@ -79,25 +83,34 @@ def _available() -> Iterator[None]:
 class Store:
     def __init__(self, redis: "Redis", *, offset: timedelta = timedelta(0)) -> None:
         self._redis = redis
-        self._scripts = Scripts(redis, offset)
+        self.scripts = Scripts(redis, offset)
         self._name = uuid.uuid4().hex
         self._calls = count()
         """A name for each call that is not made twice, though the client may send it twice."""
 
+    def ask(self, question: Question[T]) -> T:
+        """The answer, which this thread waits for."""
+        script, where, args, read, raw = question
+        with available():
+            answer = self.scripts.run(script, where, args, raw=raw, together=True)
+        return read(answer)
+
     def ping(self) -> None:
-        with _available():
+        with available():
             self._redis.ping()
 
     # -- a job's path, in the order of its steps ---------------------------------------------------
 
-    def create(
-        self, job: NewJob, room: Room = UNBOUNDED, message: Message | None = None
-    ) -> Job | Outcome | str:
+    def create(self, job: NewJob, room: Room = UNBOUNDED, message: Message | None = None) -> Created:
+        """Asks `creation`."""
+        return self.ask(self.creation(job, room, message))
+
+    def creation(self, job: NewJob, room: Room, message: Message | None) -> Question[Created]:
         """Stores `job` as queued, and its doorbell's `message` with it, and returns it so.
 
         Without a message it waits to be announced. REFUSED: the id exists.
         With an idempotency key that is known: the id of its first job, or CONFLICT for another request.
-        Raises `QueueFull` when the job's lane has no room for it.
+        Asking it raises `QueueFull` when the job's lane has no room for it.
         """
         again = job.idempotency
         where = [
@@ -124,35 +137,37 @@ class Store:
             message.text if message else "",
             *records.fields_of(job),
         ]
-        with _available():
-            answer = self._scripts.run("create", where, args, together=True)
-        match answer:
-            case ["OK", now_ms, position, starts_ms]:
-                starts = None if starts_ms < 0 else starts_ms
-                return records.queued(job, now_ms, position, starts, announced=message is not None)
-            case ["REPLAYED", job_id]:
-                return str(job_id)
-            case ["FULL", ms]:
-                raise QueueFull(
-                    f"the {job.lane} queue of {job.model} is full; try again after Retry-After seconds",
-                    retry_after=None if ms < 0 else ms / 1000 * SECOND,
-                )
-            case ["NO_MEMORY"]:
-                raise StoreUnavailable("Redis is full; try again later")
-        return Outcome(answer[0])
+
+        def read(answer: Any) -> Created:
+            match answer:
+                case ["OK", now_ms, position, starts_ms]:
+                    starts = None if starts_ms < 0 else starts_ms
+                    return records.queued(job, now_ms, position, starts, announced=message is not None)
+                case ["REPLAYED", job_id]:
+                    return str(job_id)
+                case ["FULL", ms]:
+                    raise QueueFull(
+                        f"the {job.lane} queue of {job.model} is full; try again after Retry-After seconds",
+                        retry_after=None if ms < 0 else ms / 1000 * SECOND,
+                    )
+                case ["NO_MEMORY"]:
+                    raise StoreUnavailable("Redis is full; try again later")
+            return Outcome(answer[0])
+
+        return Question("create", where, args, read)
 
     def announced(self, job_ids: Sequence[str]) -> None:
         """Notes that the doorbells of these jobs were rung."""
-        with _available():
-            self._scripts.run("announced", [keys.UNANNOUNCED, *map(keys.job, job_ids)], job_ids)
+        with available():
+            self.scripts.run("announced", [keys.UNANNOUNCED, *map(keys.job, job_ids)], job_ids)
 
     def claim(self, job_id: str, worker: str, lease: timedelta) -> Claim | Outcome:
         """The right to work on a queued job until the lease ends, or why not."""
         where = [keys.job(job_id), keys.RUNNING, keys.UNANNOUNCED, keys.DEADLINES, keys.work(job_id)]
         states = [_from(JobState.RUNNING), JobState.RUNNING.value]
         args: list[Any] = [job_id, worker, milliseconds(lease), *states, f"{self._name}-{next(self._calls)}"]
-        with _available():
-            answer = self._scripts.run("claim", where, [*args, *records.CLAIMED], raw=True, together=True)
+        with available():
+            answer = self.scripts.run("claim", where, [*args, *records.CLAIMED], raw=True, together=True)
         if answer[0] != b"OK":
             return Outcome(answer[0].decode())
         _, now_ms, generation, found, work = answer
@@ -173,8 +188,8 @@ class Store:
             int(inside),
             *chain.from_iterable(held),
         ]
-        with _available():
-            return [Outcome(answer) for answer in self._scripts.run("renew", where, args)]
+        with available():
+            return [Outcome(answer) for answer in self.scripts.run("renew", where, args)]
 
     def finish(
         self,
@@ -232,8 +247,8 @@ class Store:
 
     def overdue(self, limit: int) -> list[Overdue]:
         """Running jobs whose lease has ended."""
-        with _available():
-            flat = self._scripts.run("overdue", [keys.RUNNING], [keys.job(""), limit])
+        with available():
+            flat = self.scripts.run("overdue", [keys.RUNNING], [keys.job(""), limit])
         return [
             Overdue(flat[i], int(flat[i + 1]), int(flat[i + 2]), flat[i + 3] == "1")
             for i in range(0, len(flat), 4)
@@ -241,60 +256,65 @@ class Store:
 
     def expired(self, limit: int) -> list[tuple[str, JobState | None]]:
         """Jobs with a deadline that has passed: (id, the state in which it must still be; None for any)."""
-        with _available():
+        with available():
             where, waits = [keys.DEADLINES], JobState.QUEUED.value
-            flat = self._scripts.run("expired", where, [keys.job(""), limit, waits])
+            flat = self.scripts.run("expired", where, [keys.job(""), limit, waits])
         return [(flat[i], JobState(flat[i + 1]) if flat[i + 1] else None) for i in range(0, len(flat), 2)]
 
     def unannounced(self, after: timedelta, limit: int) -> list[str]:
         """Waiting jobs without a doorbell for longer than `after`, oldest first: each once in that time."""
-        with _available():
-            found = self._scripts.run("unannounced", [keys.UNANNOUNCED], [milliseconds(after), limit])
+        with available():
+            found = self.scripts.run("unannounced", [keys.UNANNOUNCED], [milliseconds(after), limit])
         return cast("list[str]", found)
 
     def overtaken(self, model: str, lane: Lane, by: timedelta, limit: int) -> list[str]:
         """Waiting jobs whose message is lost: others, announced later by `by`, are claimed already."""
         where = [keys.queued(model, lane), keys.lane(model, lane)]
         args: list[Any] = [keys.job(""), milliseconds(by), limit]
-        with _available():
-            return cast("list[str]", self._scripts.run("overtaken", where, args))
+        with available():
+            return cast("list[str]", self.scripts.run("overtaken", where, args))
 
     def forget(self, limit: int) -> int:
         """Takes jobs whose result has expired out of their owners' lists. Returns how many."""
-        with _available():
-            return int(self._scripts.run("forget", [keys.ENDED], [keys.jobs_of(""), limit]))
+        with available():
+            return int(self.scripts.run("forget", [keys.ENDED], [keys.jobs_of(""), limit]))
 
     def lanes(self) -> list[tuple[str, Lane]]:
         """The (model, lane) of every queue that was ever used."""
-        with _available():
+        with available():
             names = cast("set[str]", self._redis.smembers(keys.LANES))
         split = (name.removeprefix("podium:queued:").rpartition(":") for name in sorted(names))
         return [(model, Lane(lane)) for model, _, lane in split]
 
     def waiting(self, model: str, lane: Lane, limit: int) -> list[str]:
         """The oldest waiting jobs of a queue."""
-        with _available():
+        with available():
             return cast("list[str]", self._redis.zrange(keys.queued(model, lane), 0, limit - 1))
 
     # -- what readers see -------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Job | None:
+        """Asks `reading`."""
+        return self.ask(self.reading(job_id))
+
+    def reading(self, job_id: str) -> Question[Job | None]:
         """The job, with its result once it has succeeded. None if there is no such job (any more)."""
-        with _available():
-            where = [keys.job(job_id), keys.result(job_id)]
-            answer = self._scripts.run("read", where, [job_id], raw=True, together=True)
-        if not answer:
-            return None
-        flat: list[str] = [item.decode() for item in answer[0]]
-        position, result, starts = (*answer[1:], None, None, None)[:3]
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        if fields["state"] == JobState.SUCCEEDED and result is None:
-            return None  # it expires in this very millisecond
-        return records.job_of(job_id, fields, result, position, starts)
+
+        def read(answer: Any) -> Job | None:
+            if not answer:
+                return None
+            flat: list[str] = [item.decode() for item in answer[0]]
+            position, result, starts = (*answer[1:], None, None, None)[:3]
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            if fields["state"] == JobState.SUCCEEDED and result is None:
+                return None  # it expires in this very millisecond
+            return records.job_of(job_id, fields, result, position, starts)
+
+        return Question("read", [keys.job(job_id), keys.result(job_id)], [job_id], read, raw=True)
 
     def work(self, job_id: str) -> Work | None:
         """What an open job, or a failed one that can be run again, was asked for."""
-        with _available():
+        with available():
             found = self._bytes(keys.work(job_id))
         return None if found is None else records.unpack(Work, found)
 
@@ -307,7 +327,7 @@ class Store:
         """
         while True:
             newest = "+inf" if before is None else before[0]
-            with _available():
+            with available():
                 where = keys.jobs_of(owner)
                 listed: Any = self._redis.zrevrangebyscore(where, newest, "-inf", 0, PAGE, withscores=True)
                 places = [(int(at), str(job_id)) for job_id, at in listed]
@@ -341,12 +361,12 @@ class Store:
 
     def due_callbacks(self, hold: timedelta, limit: int) -> list[str]:
         """Callbacks to ring for. Each is due again after `hold`, unless its attempt is settled before."""
-        with _available():
-            due = self._scripts.run("callbacks_due", [keys.CALLBACKS], [milliseconds(hold), limit])
+        with available():
+            due = self.scripts.run("callbacks_due", [keys.CALLBACKS], [milliseconds(hold), limit])
         return cast("list[str]", due)
 
     def callback(self, job_id: str) -> CallbackRecord | None:
-        with _available():
+        with available():
             fields = cast("dict[str, str]", self._redis.hgetall(keys.callback(job_id)))
         return records.callback_of(job_id, fields) if fields else None
 
@@ -371,16 +391,16 @@ class Store:
     # -- workers --------------------------------------------------------------------------------------------
 
     def heartbeat(self, worker: str, about: dict[str, Any], ttl: timedelta) -> None:
-        with _available():
+        with available():
             self._redis.set(keys.worker(worker), json.dumps(about), px=milliseconds(ttl))
 
     def retire(self, worker: str) -> None:
-        with _available():
+        with available():
             self._redis.delete(keys.worker(worker))
 
     def workers(self) -> list[dict[str, Any]]:
         """What each live worker says of itself."""
-        with _available():
+        with available():
             names = sorted(self._redis.scan_iter(match=keys.WORKERS + "*", count=1000))
             found = cast("list[str | None]", self._redis.mget(names)) if names else []
         return [json.loads(about) for about in found if about]
@@ -390,8 +410,8 @@ class Store:
         return cast("bytes | None", call("GET", key, NEVER_DECODE=True))
 
     def _ask(self, script: str, where: list[str], args: list[Any], *, together: bool = False) -> Outcome:
-        with _available():
-            return Outcome(self._scripts.run(script, where, args, together=together))
+        with available():
+            return Outcome(self.scripts.run(script, where, args, together=together))
 
 
 def _from(state: JobState) -> str:

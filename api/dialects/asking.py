@@ -102,7 +102,7 @@ async def rank(request: Request, owner: str, *, model: str | None, **asked: Any)
     waiting: Waiting = state.waiting
 
     with waiting.watched(job.id) as told:
-        await asyncio.to_thread(accept, job, state.store, state.doorbell, settings)
+        await accept(job, state.jobs, state.doorbell, settings)
         ending = asyncio.ensure_future(waiting.ended(job.id, owner, patience, told, new=True))
         gone = asyncio.ensure_future(_gone(request))
         ended: Job | None = None

@@ -17,7 +17,6 @@ from api.schemas import JobOut, JobRequest, JobsOut, job_out
 from api.waiting import Waiting
 from jobs.errors import NotRetryable
 from jobs.model import Idempotency, Job, NewJob
-from jobs.queue import Doorbell
 from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import Store
@@ -54,7 +53,7 @@ async def create(
     state = request.app.state
     wait = _preferred_wait(prefer, settings)
     with state.waiting.watched(job.id) as told:
-        job_id, seen = await asyncio.to_thread(accept, job, state.store, state.doorbell, settings)
+        job_id, seen = await accept(job, state.jobs, state.doorbell, settings)
         if wait:
             look = await _look(request, job_id, owner, wait, told if job_id == job.id else None)
         else:
@@ -137,7 +136,8 @@ async def delete(job_id: str, request: Request, owner: Owner) -> None:
 async def retry(job_id: str, request: Request, response: Response, owner: Owner) -> JobOut:
     """Runs a failed job again, as a new job: an end is an end. Asked twice, it is the same new job."""
     state = request.app.state
-    found, seen = await asyncio.to_thread(_retry, job_id, owner, state.store, state.doorbell, state.settings)
+    again = await asyncio.to_thread(_again, job_id, owner, state.store)
+    found, seen = await accept(again, state.jobs, state.doorbell, state.settings)
     url = response.headers["Location"] = state.settings.job_url(found)
     return job_out(seen, url)
 
@@ -160,13 +160,14 @@ def _answer(look: Look, status: int = 200, headers: dict[str, str] | None = None
     return Response(look.json, status, headers, "application/json")
 
 
-def _retry(job_id: str, owner: str, store: Store, doorbell: Doorbell, settings: Settings) -> tuple[str, Job]:
-    job = owned(job_id, owner, store)
+def _again(job_id: str, owner: str, store: Store) -> NewJob:
+    """A new job that asks for what a failed one did. Raises `JobNotFound`, `NotRetryable`."""
+    job = owned(store.get(job_id), job_id, owner)
     work = store.work(job_id)
     if job.state is not JobState.FAILED or work is None:
         why = "and its documents are erased" if job.state is JobState.FAILED else "not failed"
         raise NotRetryable(f"the job is {job.state.value}, {why}: submit it anew")
-    again = NewJob(
+    return NewJob(
         id=str(uuid.uuid4()),
         owner=owner,
         model=job.model,
@@ -177,7 +178,6 @@ def _retry(job_id: str, owner: str, store: Store, doorbell: Doorbell, settings: 
         callback=job.callback,
         idempotency=Idempotency(key=f"retry-of-{job_id}", request=job_id, ttl=job.result_ttl),
     )
-    return accept(again, store, doorbell, settings)
 
 
 LOOKED_AT = 2_000

@@ -1,5 +1,6 @@
 """Idempotency-Key: a request that is sent again makes no second job."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,8 @@ from redis import Redis
 
 from api.accepting import accept
 from api.app import create_app
+from jobs.async_store import AsyncStore
+from jobs.model import Job
 from jobs.queue import Doorbell, queue_name
 from jobs.settings import Settings
 from jobs.states import JobState
@@ -67,7 +70,15 @@ def test_a_job_whose_acceptance_was_answered_into_a_lost_connection_is_found(
 ) -> None:
     """The client sends the same script again, and it is this very job that has the id."""
     job = new_job()
-    (first, _), (again, seen) = (accept(job, store, doorbell, settings) for _ in range(2))
+
+    async def twice() -> list[tuple[str, Job]]:
+        jobs = AsyncStore(store, settings.redis_url)
+        try:
+            return [await accept(job, jobs, doorbell, settings) for _ in range(2)]
+        finally:
+            await jobs.close()
+
+    (first, _), (again, seen) = asyncio.run(twice())
     assert (first, again, seen.state) == (job.id, job.id, JobState.QUEUED)
     assert redis.llen(queue_name(job.model, job.lane)) == 1
 

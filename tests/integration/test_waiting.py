@@ -10,6 +10,7 @@ from api import waiting
 from api.looking import Looks
 from api.waiting import Waiting
 from jobs import keys
+from jobs.async_store import AsyncStore
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.support.waiting import until
@@ -39,7 +40,7 @@ def test_a_subscription_that_answers_nothing_any_more_is_made_anew(
     async def scenario() -> None:
         server = await asyncio.start_server(falls_silent, "127.0.0.1", 0)
         url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2"
-        waits = Waiting(url, Looks(store, settings))
+        waits = Waiting(url, Looks(AsyncStore(store, settings.redis_url), settings))
         async with waits.listening():
             with waits.watched("job-1") as told:
                 await asyncio.wait_for(told.wait(), 10)
@@ -55,7 +56,7 @@ def test_a_quiet_subscription_lives_on(
 ) -> None:
     # Shorter than a busy machine's pauses, and the subscription would be lost rightly.
     monkeypatch.setattr(waiting, "SILENCE", 1.0)
-    waits = Waiting(settings.redis_url, Looks(store, settings))
+    waits = Waiting(settings.redis_url, Looks(AsyncStore(store, settings.redis_url), settings))
 
     def pings() -> int:
         return int(redis.info("commandstats").get("cmdstat_ping", {}).get("calls", 0))

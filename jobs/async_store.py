@@ -1,0 +1,109 @@
+"""What the API asks of the store for each job, on asyncio's loop instead of a thread.
+
+A thread for each call was the larger part of what a call costs. Record 0018.
+"""
+
+import asyncio
+from collections.abc import Callable
+from copy import copy
+from typing import Any, ParamSpec, TypeVar
+
+from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.exceptions import NoScriptError
+
+from jobs.message import Message
+from jobs.model import Job, NewJob
+from jobs.scripts import Question
+from jobs.store import CONNECTION, PAUSES, RETRIES, Created, Room, Store, available
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Call = tuple[Question[Any], list[Any], asyncio.Future[Any]]
+"""A question, its command, and who waits for the answer."""
+
+LARGE = 200_000
+"""Bytes, about: texts that take a millisecond and more to write or to read. A thread does that."""
+
+
+class AsyncStore:
+    """Of one loop. What is asked while a call is on its way goes to Redis together, when that is back."""
+
+    def __init__(self, store: Store, url: str) -> None:
+        self._store = store
+        self._redis = aioredis.Redis.from_url(url, **CONNECTION, retry=Retry(PAUSES, RETRIES))
+        self._encode = self._redis.get_encoder().encode  # type: ignore[no-untyped-call]
+        self._waiting: list[Call] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def create(self, job: NewJob, room: Room, message: Message) -> Created:
+        """As `Store.creation` says."""
+        question = await _aside(4 * job.tokens, self._store.creation, job, room, message)
+        return await self._ask(question)
+
+    async def get(self, job_id: str) -> Job | None:
+        """As `Store.reading` says."""
+        return await self._ask(self._store.reading(job_id))
+
+    async def close(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+        await self._redis.aclose()
+
+    async def _ask(self, question: Question[T]) -> T:
+        with available():
+            try:
+                answer = await self._run(question)
+            except NoScriptError:  # a server that was started anew
+                await self._redis.script_load(self._store.scripts.text(question.script))
+                answer = await self._run(question)
+        return await _aside(_size(answer), question.read, answer)
+
+    async def _run(self, question: Question[Any]) -> Any:
+        what = self._store.scripts.command(question.script, question.keys, question.args)
+        # One that can't be written fails here, alone.
+        command = [what[0], *map(self._encode, what[1:])]
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, command, answer))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+        return await answer
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                calls, self._waiting = self._waiting, []
+                found = await self._answers(calls)
+                for (_, _, answer), one in zip(calls, found, strict=True):
+                    if answer.done():
+                        continue  # who asked has gone
+                    if isinstance(one, Exception):
+                        answer.set_exception(one)
+                    else:
+                        answer.set_result(one)
+        finally:
+            self._sending = None
+
+    async def _answers(self, calls: list[Call]) -> list[Any]:
+        """In the order of the calls, an exception where one has failed."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for question, command, _ in calls:
+                    options = {"NEVER_DECODE": True} if question.raw else {}
+                    pipeline.execute_command(*command, **options)
+                return list(await pipeline.execute(raise_on_error=False))
+        except Exception as error:  # whatever it is, it is for each who asked, and nobody waits on
+            return [copy(error) for _ in calls]
+
+
+async def _aside(size: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The call's result; made by a thread if it is about so many bytes that others would wait for it."""
+    if size > LARGE:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    return call(*args, **kwargs)
+
+
+def _size(answer: Any) -> int:
+    """Bytes of the texts in an answer, at its first level."""
+    return sum(len(part) for part in answer if isinstance(part, bytes)) if isinstance(answer, list) else 0
