@@ -4,7 +4,7 @@ A thread for each call was the larger part of what a call costs. Record 0018.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from typing import Any, ParamSpec, TypeVar
 
@@ -52,15 +52,6 @@ class AsyncStore:
         await self._redis.aclose()
 
     async def _ask(self, question: Question[T]) -> T:
-        with available():
-            try:
-                answer = await self._run(question)
-            except NoScriptError:  # a server that was started anew
-                await self._redis.script_load(self._store.scripts.text(question.script))
-                answer = await self._run(question)
-        return await _aside(_size(answer), question.read, answer)
-
-    async def _run(self, question: Question[Any]) -> Any:
         what = self._store.scripts.command(question.script, question.keys, question.args)
         # One that can't be written fails here, alone.
         command = [what[0], *map(self._encode, what[1:])]
@@ -68,31 +59,41 @@ class AsyncStore:
         self._waiting.append((question, command, answer))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
-        return await answer
+        with available():
+            found = await answer
+        return await _aside(_size(found), question.read, found)
 
     async def _send(self) -> None:
         try:
             while self._waiting:
                 calls, self._waiting = self._waiting, []
                 found = await self._answers(calls)
-                for (_, _, answer), one in zip(calls, found, strict=True):
-                    if answer.done():
+                unknown = [n for n, answer in enumerate(found) if isinstance(answer, NoScriptError)]
+                if unknown:  # a server that was started anew: what it could not do was not done
+                    again = [calls[n] for n in unknown]
+                    answers = await self._answers(again, {question.script for question, _, _ in again})
+                    for n, answer in zip(unknown, answers, strict=True):
+                        found[n] = answer
+                for (_, _, asked), answer in zip(calls, found, strict=True):
+                    if asked.done():
                         continue  # who asked has gone
-                    if isinstance(one, Exception):
-                        answer.set_exception(one)
+                    if isinstance(answer, Exception):
+                        asked.set_exception(answer)
                     else:
-                        answer.set_result(one)
+                        asked.set_result(answer)
         finally:
             self._sending = None
 
-    async def _answers(self, calls: list[Call]) -> list[Any]:
-        """In the order of the calls, an exception where one has failed."""
+    async def _answers(self, calls: list[Call], scripts: Collection[str] = ()) -> list[Any]:
+        """In the order of the calls, an exception where one has failed. `scripts` are sent before them."""
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
+                for name in scripts:
+                    pipeline.execute_command("SCRIPT LOAD", self._store.scripts.text(name))
                 for question, command, _ in calls:
                     options = {"NEVER_DECODE": True} if question.raw else {}
                     pipeline.execute_command(*command, **options)
-                return list(await pipeline.execute(raise_on_error=False))
+                return list(await pipeline.execute(raise_on_error=False))[len(scripts) :]
         except Exception as error:  # whatever it is, it is for each who asked, and nobody waits on
             return [copy(error) for _ in calls]
 

@@ -55,7 +55,15 @@ class Room(NamedTuple):
 UNBOUNDED = Room(tokens=10**15, jobs=10**15, memory_share=1.0)
 
 
-CONNECTION: dict[str, Any] = {"decode_responses": True, "socket_timeout": 10, "socket_connect_timeout": 5}
+MANY = 10_000
+"""Connections that a client may have: what bounds them is who asks at once. redis-py's own bound is 100."""
+
+CONNECTION: dict[str, Any] = {
+    "decode_responses": True,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "max_connections": MANY,
+}
 PAUSES, RETRIES = ExponentialWithJitterBackoff(base=0.05, cap=1), 3
 """What a client does about a connection that is slow, or lost."""
 

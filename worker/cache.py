@@ -22,6 +22,7 @@ from redis.retry import Retry
 from jobs import keys
 from jobs.scripts import Scripts, milliseconds
 from jobs.settings import CacheSettings
+from jobs.store import MANY
 from worker.engines.base import EngineInfo, Prompt
 from worker.profiles import ModelProfile
 from worker.prompts import Prompts
@@ -43,7 +44,8 @@ PATIENCE = 1.0
 def connect(url: str) -> "Redis":
     """A client that gives up at once, other than the store's."""
     never = Retry(NoBackoff(), 0)
-    return Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=never)
+    patience = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+    return Redis.from_url(url, **patience, max_connections=MANY, retry=never)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def test_requests_of_one_moment_share_a_round_trip(
     store: Store, settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(jobs: AsyncStore) -> None:
-        await jobs.get("warm")  # the scripts are there
+        await jobs.create(new_job("first"), UNBOUNDED, MESSAGE)
+        await jobs.get("first")  # the scripts are there now
         sent = counted(jobs, monkeypatch)
         made = await asyncio.gather(*(jobs.create(new_job(f"job-{n}"), UNBOUNDED, MESSAGE) for n in range(9)))
         assert all(isinstance(job, Job) for job in made)
@@ -65,7 +66,7 @@ def test_requests_of_one_moment_share_a_round_trip(
         assert sent == [9, 10]
 
     on_a_loop(store, settings, scenario)
-    assert redis.llen("a-list") == 9
+    assert redis.llen("a-list") == 10
 
 
 def test_its_answers_are_the_stores(store: Store, settings: Settings) -> None:
@@ -82,15 +83,18 @@ def test_its_answers_are_the_stores(store: Store, settings: Settings) -> None:
     on_a_loop(store, settings, scenario)
 
 
-def test_a_redis_that_was_started_anew_is_given_its_scripts(
+def test_a_redis_that_was_started_anew_is_given_its_scripts_once_however_many_ask(
     store: Store, settings: Settings, redis: Redis
 ) -> None:
     async def scenario(jobs: AsyncStore) -> None:
         redis.script_flush()
-        made = await asyncio.gather(*(jobs.create(new_job(f"job-{n}"), UNBOUNDED, MESSAGE) for n in range(3)))
-        assert all(isinstance(job, Job) for job in made)
+        before = redis.info("stats")["total_connections_received"]
+        asked = (jobs.create(new_job(f"job-{n}"), UNBOUNDED, MESSAGE) for n in range(200))
+        assert all(isinstance(job, Job) for job in await asyncio.gather(*asked))
+        assert redis.info("stats")["total_connections_received"] - before == 1
 
     on_a_loop(store, settings, scenario)
+    assert redis.llen("a-list") == 200
 
 
 def test_a_job_that_cant_be_written_fails_alone(store: Store, settings: Settings) -> None:

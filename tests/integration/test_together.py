@@ -13,8 +13,11 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from jobs.settings import Settings
+from jobs.store import connect
 from jobs.together import Together
 from tests.support.waiting import until
+from worker.cache import connect as connect_cache
 
 Ask = Callable[..., Future[Any]]
 
@@ -152,6 +155,14 @@ def test_a_lost_connection_is_told_to_all_and_the_next_go_on(
                 one.result(10)
         assert together.run("PING")
     held._redis.flushdb()
+
+
+def test_each_thread_has_a_connection_however_many_there_are(settings: Settings) -> None:
+    for client in (connect(settings.redis_url), connect_cache(settings.redis_url)):
+        with ThreadPoolExecutor(150) as pool:
+            asked = [pool.submit(client.blpop, ["nothing"], 0.5) for _ in range(150)]
+            assert [one.result(30) for one in asked] == [None] * 150
+        client.close()
 
 
 def test_many_threads_never_wait_for_one_that_has_gone(redis: Redis) -> None:
