@@ -21,7 +21,7 @@ from jobs.settings import Settings
 from jobs.store import Store, connect
 
 THREADS = 4
-"""For what is not done for each job. More of them wait for their turn at Python, not for Redis."""
+"""For what is rare, or large. More of them wait for their turn at Python, not for Redis."""
 
 
 def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
@@ -37,11 +37,13 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
-        async with waiting.listening():
-            yield
-        await async_store.close()
-        celery.close()
-        redis.close()
+        try:
+            async with waiting.listening():
+                yield
+        finally:
+            await async_store.close()
+            celery.close()
+            redis.close()
 
     app = FastAPI(
         title="Podium",

@@ -23,8 +23,17 @@ T = TypeVar("T")
 Call = tuple[Question[Any], list[Any], asyncio.Future[Any]]
 """A question, its command, and who waits for the answer."""
 
+AT_ONCE = 100
+"""Calls in one pipeline, at most."""
+
 LARGE = 200_000
-"""Bytes, about: texts that take a millisecond and more to write or to read. A thread does that."""
+"""Bytes of JSON, about, that take some milliseconds to write or to read. A thread does that."""
+
+METADATA = 4_000
+"""Bytes that are guessed for the metadata of a document that has some."""
+
+SHRUNK = 5
+"""So many times larger than at rest is a result of many documents."""
 
 
 class AsyncStore:
@@ -39,34 +48,45 @@ class AsyncStore:
 
     async def create(self, job: NewJob, room: Room, message: Message) -> Created:
         """As `Store.creation` says."""
-        question = await _aside(4 * job.tokens, self._store.creation, job, room, message)
-        return await self._ask(question)
+        metadata = METADATA * sum(document.metadata is not None for document in job.work.documents)
+        size = 4 * job.tokens + metadata
+        return await self._ask(await _aside(size, self._store.creation, job, room, message))
 
     async def get(self, job_id: str) -> Job | None:
         """As `Store.reading` says."""
         return await self._ask(self._store.reading(job_id))
 
     async def close(self) -> None:
+        """Who still waits is told that it was cancelled."""
         if self._sending is not None:
             self._sending.cancel()
+            await asyncio.wait([self._sending])
+            self._sending = None
+        for _, _, asked in self._waiting:
+            asked.cancel()
+        self._waiting.clear()
         await self._redis.aclose()
 
     async def _ask(self, question: Question[T]) -> T:
         what = self._store.scripts.command(question.script, question.keys, question.args)
         # One that can't be written fails here, alone.
         command = [what[0], *map(self._encode, what[1:])]
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, command, answer))
+        asked: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, command, asked))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
-        with available():
-            found = await answer
-        return await _aside(_size(found), question.read, found)
+        try:
+            with available():
+                answer = await asked
+        finally:
+            del asked  # a failure's traceback would keep it, it the failure, and all of that the job's texts
+        return await _aside(_size(answer), question.read, answer)
 
     async def _send(self) -> None:
-        try:
-            while self._waiting:
-                calls, self._waiting = self._waiting, []
+        while self._waiting:
+            calls, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+            calls = [call for call in calls if not call[2].done()]  # the others have gone meanwhile
+            try:
                 found = await self._answers(calls)
                 unknown = [n for n, answer in enumerate(found) if isinstance(answer, NoScriptError)]
                 if unknown:  # a server that was started anew: what it could not do was not done
@@ -74,18 +94,23 @@ class AsyncStore:
                     answers = await self._answers(again, {question.script for question, _, _ in again})
                     for n, answer in zip(unknown, answers, strict=True):
                         found[n] = answer
-                for (_, _, asked), answer in zip(calls, found, strict=True):
-                    if asked.done():
-                        continue  # who asked has gone
-                    if isinstance(answer, Exception):
-                        asked.set_exception(answer)
-                    else:
-                        asked.set_result(answer)
-        finally:
-            self._sending = None
+            except asyncio.CancelledError:
+                for _, _, asked in calls:
+                    asked.cancel()
+                raise
+            for (_, _, asked), answer in zip(calls, found, strict=True):
+                if asked.done():
+                    continue  # who asked has gone
+                if isinstance(answer, Exception):
+                    asked.set_exception(answer)
+                else:
+                    asked.set_result(answer)
+        self._sending = None
 
     async def _answers(self, calls: list[Call], scripts: Collection[str] = ()) -> list[Any]:
         """In the order of the calls, an exception where one has failed. `scripts` are sent before them."""
+        if not calls:
+            return []
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for name in scripts:
@@ -93,7 +118,11 @@ class AsyncStore:
                 for question, command, _ in calls:
                     options = {"NEVER_DECODE": True} if question.raw else {}
                     pipeline.execute_command(*command, **options)
-                return list(await pipeline.execute(raise_on_error=False))[len(scripts) :]
+                answers = await pipeline.execute(raise_on_error=False)
+            for loaded in answers[: len(scripts)]:
+                if isinstance(loaded, Exception):
+                    raise loaded
+            return list(answers[len(scripts) :])
         except Exception as error:  # whatever it is, it is for each who asked, and nobody waits on
             return [copy(error) for _ in calls]
 
@@ -106,5 +135,6 @@ async def _aside(size: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwa
 
 
 def _size(answer: Any) -> int:
-    """Bytes of the texts in an answer, at its first level."""
-    return sum(len(part) for part in answer if isinstance(part, bytes)) if isinstance(answer, list) else 0
+    """Bytes of JSON, about, in an answer: it has a job's result, compressed, at its first level."""
+    parts = answer if isinstance(answer, list) else []
+    return SHRUNK * sum(len(part) for part in parts if isinstance(part, bytes))

@@ -1,7 +1,9 @@
 """The store on asyncio's loop: what is asked at the same moment goes together, and each fails alone."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,14 +11,16 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from jobs import async_store
 from jobs.async_store import LARGE, AsyncStore
 from jobs.errors import QueueFull, StoreUnavailable
 from jobs.message import Message
-from jobs.model import Job
+from jobs.model import Document, Job
 from jobs.settings import Settings
 from jobs.states import Outcome
 from jobs.store import UNBOUNDED, Store
 from tests.conftest import new_job
+from worker.runner import Runner
 
 MESSAGE = Message("a-list", "told")
 
@@ -50,6 +54,11 @@ def counted(jobs: AsyncStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(jobs._redis, "pipeline", noted)
     return sent
+
+
+def loads(redis: Redis) -> int:
+    """How many scripts Redis was given."""
+    return int(redis.info("commandstats").get("cmdstat_script|load", {}).get("calls", 0))
 
 
 def test_requests_of_one_moment_share_a_round_trip(
@@ -88,13 +97,13 @@ def test_a_redis_that_was_started_anew_is_given_its_scripts_once_however_many_as
 ) -> None:
     async def scenario(jobs: AsyncStore) -> None:
         redis.script_flush()
-        before = redis.info("stats")["total_connections_received"]
-        asked = (jobs.create(new_job(f"job-{n}"), UNBOUNDED, MESSAGE) for n in range(200))
+        before = loads(redis)
+        asked = (jobs.create(new_job(f"job-{n}"), UNBOUNDED, MESSAGE) for n in range(250))
         assert all(isinstance(job, Job) for job in await asyncio.gather(*asked))
-        assert redis.info("stats")["total_connections_received"] - before == 1
+        assert loads(redis) - before == 1
 
     on_a_loop(store, settings, scenario)
-    assert redis.llen("a-list") == 200
+    assert redis.llen("a-list") == 250
 
 
 def test_a_job_that_cant_be_written_fails_alone(store: Store, settings: Settings) -> None:
@@ -119,6 +128,58 @@ def test_a_lost_connection_is_told_to_all_and_the_next_go_on(
             patched.setattr(jobs._redis, "pipeline", away)
             answers = await asyncio.gather(*(jobs.get("job-1") for _ in range(3)), return_exceptions=True)
             assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
+        assert await jobs.get("job-1") is None
+
+    on_a_loop(store, settings, scenario)
+
+
+class Payload(str):
+    """A text that can be referred to weakly."""
+
+
+def test_a_failed_call_is_not_kept(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(**_: bool) -> Any:
+        raise RedisConnectionError("away")
+
+    async def scenario(jobs: AsyncStore) -> None:
+        monkeypatch.setattr(jobs._redis, "pipeline", away)
+        payload = Payload("job-1")
+        seen = weakref.ref(payload)
+        with pytest.raises(StoreUnavailable):
+            await jobs.get(payload)
+        del payload
+        await asyncio.sleep(0)
+        assert seen() is None
+
+    gc.disable()
+    try:
+        on_a_loop(store, settings, scenario)
+    finally:
+        gc.enable()
+
+
+def test_what_nobody_waits_for_any_more_is_not_sent(store: Store, settings: Settings) -> None:
+    async def scenario(jobs: AsyncStore) -> None:
+        first = asyncio.ensure_future(jobs.get("job-0"))
+        await asyncio.sleep(0)  # on its way
+        leaves = asyncio.ensure_future(jobs.create(new_job(), UNBOUNDED, MESSAGE))
+        await asyncio.sleep(0)  # waits for it
+        leaves.cancel()
+        await first
+        assert await jobs.get("job-1") is None
+
+    on_a_loop(store, settings, scenario)
+
+
+def test_closing_ends_who_waits_and_it_can_be_used_again(store: Store, settings: Settings) -> None:
+    async def scenario(jobs: AsyncStore) -> None:
+        waits = [asyncio.ensure_future(jobs.get("job-1")) for _ in range(2)]
+        await asyncio.sleep(0)
+        waits.append(asyncio.ensure_future(jobs.get("job-2")))
+        await jobs.close()
+        assert {type(end) for end in await asyncio.gather(*waits, return_exceptions=True)} == {
+            asyncio.CancelledError
+        }
         assert await jobs.get("job-1") is None
 
     on_a_loop(store, settings, scenario)
@@ -155,3 +216,53 @@ def test_a_large_job_is_written_by_a_thread_so_that_others_do_not_wait_for_it(
 
     on_a_loop(store, settings, scenario)
     assert [thread is not threading.main_thread() for thread in wrote] == [aside]
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_large_result_is_read_by_a_thread(
+    aside: bool, runner: Runner, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create(new_job())
+    runner.run("job-1")
+    if aside:
+        monkeypatch.setattr(async_store, "LARGE", 500)
+    read_by: list[threading.Thread] = []
+    reading = store.reading
+
+    def noted(job_id: str) -> Any:
+        question = reading(job_id)
+
+        def read(answer: Any) -> Job | None:
+            read_by.append(threading.current_thread())
+            return question.read(answer)
+
+        return question._replace(read=read)
+
+    monkeypatch.setattr(store, "reading", noted)
+
+    async def scenario(jobs: AsyncStore) -> None:
+        job = await jobs.get("job-1")
+        assert job is not None
+        assert job.result is not None
+
+    on_a_loop(store, settings, scenario)
+    assert [thread is not threading.main_thread() for thread in read_by] == [aside]
+
+
+def test_a_job_with_much_metadata_is_large(store: Store, settings: Settings) -> None:
+    async def aside(size: int, call: Any, *args: Any) -> Any:
+        sizes.append(size)
+        return call(*args)
+
+    async def scenario(jobs: AsyncStore) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(async_store, "_aside", aside)
+            for metadata in (None, {"a": 1}):
+                job = new_job(f"job-{metadata}", ("d",) * 100)
+                documents = tuple(Document(text=d.text, metadata=metadata) for d in job.work.documents)
+                work = job.work.model_copy(update={"documents": documents})
+                await jobs.create(job.model_copy(update={"work": work}), UNBOUNDED, MESSAGE)
+
+    sizes: list[int] = []
+    on_a_loop(store, settings, scenario)
+    assert [size > LARGE for size in sizes] == [False, False, True, False]
