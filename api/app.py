@@ -15,10 +15,11 @@ from api.looking import Looks
 from api.routes import callbacks, events, jobs, models, rerank, score
 from api.waiting import Waiting
 from jobs.async_store import AsyncStore
+from jobs.connection import connect
 from jobs.ending import Ending
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings
-from jobs.store import Store, connect
+from jobs.store import Store
 
 THREADS = 4
 """For what is rare, or large. More of them wait for their turn at Python, not for Redis."""

@@ -2,9 +2,10 @@
 
 import socket
 
+from jobs.connection import connect
 from jobs.errors import PodiumError
 from jobs.settings import Settings
-from jobs.store import Store, connect
+from jobs.store import Store
 
 
 class NoWorker(PodiumError):

@@ -22,9 +22,10 @@ from rich.text import Text
 from api.auth import check_exposure
 from cli.stack import Hurry, Stack
 from jobs import settings as podium_settings
+from jobs.connection import connect
 from jobs.errors import ConfigurationError, PodiumError, StoreUnavailable
 from jobs.settings import Settings
-from jobs.store import Store, connect
+from jobs.store import Store
 
 READY_WITHIN = 600.0
 """Seconds for the engine to load: a large model from a slow disk takes minutes."""

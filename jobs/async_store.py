@@ -8,14 +8,13 @@ from collections.abc import Callable, Collection
 from copy import copy
 from typing import Any, ParamSpec, TypeVar
 
-from redis import asyncio as aioredis
-from redis.asyncio.retry import Retry
 from redis.exceptions import NoScriptError
 
+from jobs.connection import available, connect_on_loop
 from jobs.message import Message
 from jobs.model import Job, NewJob
 from jobs.scripts import Question
-from jobs.store import CONNECTION, PAUSES, RETRIES, Created, Room, Store, available
+from jobs.store import Created, Room, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +40,7 @@ class AsyncStore:
 
     def __init__(self, store: Store, url: str) -> None:
         self._store = store
-        self._redis = aioredis.Redis.from_url(url, **CONNECTION, retry=Retry(PAUSES, RETRIES))
+        self._redis = connect_on_loop(url)
         self._encode = self._redis.get_encoder().encode  # type: ignore[no-untyped-call]
         self._waiting: list[Call] = []
         self._sending: asyncio.Task[None] | None = None

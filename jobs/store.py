@@ -7,19 +7,15 @@ caller to handle, not an exception. `StoreUnavailable` is raised when Redis can'
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain, count
 from typing import Any, NamedTuple, TypeVar, cast
 
 from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, TimeoutError
-from redis.retry import Retry
 
 from jobs import keys, records
 from jobs.callback import CallbackRecord
+from jobs.connection import available
 from jobs.errors import QueueFull, StoreUnavailable
 from jobs.message import Message
 from jobs.model import Claim, Failure, Job, Lane, NewJob, Result, Work
@@ -53,39 +49,6 @@ class Room(NamedTuple):
 
 
 UNBOUNDED = Room(tokens=10**15, jobs=10**15, memory_share=1.0)
-
-
-MANY = 10_000
-"""Connections that a client may have: what bounds them is who asks at once. redis-py's own bound is 100."""
-
-CONNECTION: dict[str, Any] = {
-    "decode_responses": True,
-    "socket_timeout": 10,
-    "socket_connect_timeout": 5,
-    "max_connections": MANY,
-}
-PAUSES, RETRIES = ExponentialWithJitterBackoff(base=0.05, cap=1), 3
-"""What a client does about a connection that is slow, or lost."""
-
-
-def connect(url: str) -> "Redis":
-    """A client for `url`; it connects at its first command and again after a lost connection."""
-    return Redis.from_url(url, **CONNECTION, retry=Retry(PAUSES, RETRIES))
-
-
-@contextmanager
-def available() -> Iterator[None]:
-    """Raises `StoreUnavailable` in place of what a client says when Redis can't be used."""
-    try:
-        yield
-    except (RedisConnectionError, TimeoutError) as error:
-        raise StoreUnavailable("Redis can't be reached; try again shortly") from error
-    except OutOfMemoryError as error:
-        raise StoreUnavailable("Redis is full; try again later") from error
-    except RedisError as error:
-        if "LOADING" in str(error) or "MISCONF" in str(error):
-            raise StoreUnavailable("Redis can't serve yet; try again shortly") from error
-        raise
 
 
 class Store:

@@ -18,11 +18,12 @@ from typing import Any
 import celery.worker.state
 from celery import Celery, signals
 
+from jobs.connection import connect
 from jobs.errors import ConfigurationError
 from jobs.model import Lane
 from jobs.queue import CALLBACKS, Doorbell, make_app, queue_name
 from jobs.settings import Settings
-from jobs.store import Store, connect
+from jobs.store import Store
 from worker import golden, profiles
 from worker.cache import Cache
 from worker.cache import connect as connect_cache

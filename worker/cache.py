@@ -20,9 +20,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from jobs import keys
+from jobs.connection import MANY
 from jobs.scripts import Scripts, milliseconds
 from jobs.settings import CacheSettings
-from jobs.store import MANY
 from worker.engines.base import EngineInfo, Prompt
 from worker.profiles import ModelProfile
 from worker.prompts import Prompts

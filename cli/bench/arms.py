@@ -15,8 +15,9 @@ from bench.texts import Question, rendered
 from cli.bench import wire
 from cli.bench.wire import Answer, WrongAnswer
 from cli.stack import Part
+from jobs.connection import connect
 from jobs.errors import PodiumError
-from jobs.store import Store, connect
+from jobs.store import Store
 from worker.profiles import ModelProfile
 
 

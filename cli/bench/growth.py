@@ -27,9 +27,10 @@ from cli.bench.room import FAKE, Room, check_engine, room, workshop
 from cli.bench.wire import Connection, WrongAnswer
 from cli.up import free_port, start_valkey
 from jobs import settings as podium_settings
+from jobs.connection import connect
 from jobs.model import Document, Lane, NewJob, Work
 from jobs.states import Outcome
-from jobs.store import Store, connect
+from jobs.store import Store
 
 DOCUMENTS = (1, 10, 100, 1_000, 5_000)
 

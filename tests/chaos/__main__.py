@@ -10,10 +10,11 @@ from pathlib import Path
 from cli.demo import receiver
 from cli.stack import Stack
 from cli.up import free_port, start_valkey
+from jobs.connection import connect
 from jobs.errors import StoreUnavailable
 from jobs.queue import Doorbell, make_app
 from jobs.settings import load
-from jobs.store import Store, connect
+from jobs.store import Store
 from tests.chaos import broken
 from tests.chaos.faults import Faults
 from tests.chaos.ledger import Ledger, open_jobs

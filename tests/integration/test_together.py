@@ -13,8 +13,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from jobs.connection import connect
 from jobs.settings import Settings
-from jobs.store import connect
 from jobs.together import Together
 from tests.support.waiting import until
 from worker.cache import connect as connect_cache

@@ -14,11 +14,12 @@ from redis import Redis
 
 from cli.stack import Part, Stack
 from cli.up import free_port, start_valkey
+from jobs.connection import connect
 from jobs.model import Job
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings, load
 from jobs.states import JobState
-from jobs.store import Store, connect
+from jobs.store import Store
 from tests.conftest import SECRET
 from tests.support.podium_up import clean_environ
 from tests.support.waiting import until

@@ -16,7 +16,8 @@ import httpx
 import psutil
 
 from cli.up import free_port
-from jobs.store import Store, connect
+from jobs.connection import connect
+from jobs.store import Store
 from tests.support.waiting import until
 
 MARK = "MARK_OF_A_TEST"
