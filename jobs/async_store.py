@@ -93,9 +93,10 @@ class AsyncStore:
                     answers = await self._answers(again, {question.script for question, _, _ in again})
                     for n, answer in zip(unknown, answers, strict=True):
                         found[n] = answer
-            except asyncio.CancelledError:
+            except BaseException:  # however this ends, nobody waits on
                 for _, _, asked in calls:
                     asked.cancel()
+                self._sending = None
                 raise
             for (_, _, asked), answer in zip(calls, found, strict=True):
                 if asked.done():

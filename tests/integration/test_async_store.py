@@ -180,6 +180,22 @@ def test_closing_ends_who_waits_and_it_can_be_used_again(store: Store, settings:
     on_a_loop(store, settings, scenario)
 
 
+def test_a_sender_that_ends_unforeseen_leaves_nobody_waiting(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise AssertionError
+
+    async def scenario(jobs: AsyncStore) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(jobs, "_answers", broken)
+            (end,) = await asyncio.gather(jobs.get("job-1"), return_exceptions=True)
+            assert isinstance(end, asyncio.CancelledError)
+        assert await jobs.get("job-1") is None
+
+    on_a_loop(store, settings, scenario)
+
+
 def test_one_who_leaves_takes_nothing_from_the_others(store: Store, settings: Settings) -> None:
     async def scenario(jobs: AsyncStore) -> None:
         store.create(new_job())
