@@ -116,6 +116,13 @@ class EngineSettings(Section):
     coalesce: bool = Field(
         True, description="pairs of several jobs in the engine at once; false, one job after another, is slow"
     )
+    linger: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="how long an ended job may wait for others to end, where many are in hand: a share of "
+        "what it took, half a second at most; default: 0.25 where the engine computes on a CPU, else 0",
+    )
     step_tokens: int | None = Field(
         None,
         gt=0,

@@ -51,6 +51,9 @@ ENGINE_DIED = 70
 FAKE = "fake"
 """The name of the engine without a model."""
 
+LINGER = 0.25
+"""`engine.linger` where the engine computes on a CPU: record 0019."""
+
 FETCH_WAITS = 0.1
 """Seconds."""
 
@@ -80,6 +83,7 @@ def score(settings: Settings) -> int:
             thread,
             window_tokens=settings.engine.window_tokens,
             coalesce=settings.engine.coalesce,
+            linger=_linger(settings, engine),
             on_death=_stop_celery,
         )
         leases = Leases(store, settings.jobs.lease)
@@ -144,6 +148,12 @@ def start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     from worker.engines.vllm import VllmEngine  # imports torch: seconds, and a GPU's memory
 
     return VllmEngine(profile, settings.engine)
+
+
+def _linger(settings: Settings, engine: Engine) -> float:
+    if settings.engine.linger is not None:
+        return settings.engine.linger
+    return LINGER if engine.info.on_cpu else 0.0
 
 
 def _pass_the_gate(engine: Engine, profile: ModelProfile, worker: str) -> dict[str, Any]:

@@ -1,23 +1,25 @@
 """Step 6: keeps the engine full with sequences from many jobs.
 
-`plan` decides and does no I/O. One thread owns the engine and the list of waiting work: it hands the engine
+`worker/plan.py` decides. One thread owns the engine and the list of waiting work: it hands the engine
 a window of tokens, steps it, refills the window as sequences finish, and never waits for a batch to be full.
+Jobs that end while many are in hand are handed over together.
 
 A sequence that equals one which the engine has at this moment is not given to it again: it waits for the same
 output. An interactive one does not wait for what is in there with a bulk one's priority: it takes its place.
 """
 
 import logging
-import math
 import threading
-from collections.abc import Callable, Container, Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jobs.errors import EngineDied
 from jobs.model import Lane
 from worker.engines.base import Engine, Output, Prompt
 from worker.engines.thread import EngineThread
+from worker.plan import Batch, candidates, due, plan
 
 log = logging.getLogger(__name__)
 
@@ -34,57 +36,6 @@ class Dropped(Exception):
 
 
 @dataclass(eq=False)
-class Batch:
-    """One job's sequences on their way through the engine.
-
-    `sequences`: what the engine is asked for, each once if the job shares. `places[i]`: where in `outputs`
-    the output of sequence i belongs.
-    """
-
-    job_id: str
-    lane: Lane
-    sequences: Sequence[Prompt]
-    places: Sequence[Sequence[int]]
-    outputs: list[Output | None]
-    shares: bool = True  # an equal sequence's output will do, whosever it is
-    alone: bool = False  # it has the engine to itself, and shares with nobody
-    entering: Callable[[], None] | None = None  # called before the engine is given the first of it
-    done: "Future[list[Output]]" = field(default_factory=Future)
-    next: int = 0  # the first sequence that the engine was not asked for yet
-    scored: int = 0  # outputs that are there
-    shared: int = 0  # outputs that an equal sequence gave, of this job or of another
-
-    @classmethod
-    def of(
-        cls,
-        job_id: str,
-        lane: Lane,
-        sequences: Sequence[Prompt],
-        *,
-        shares: bool = True,
-        alone: bool = False,
-        entering: Callable[[], None] | None = None,
-    ) -> "Batch":
-        shares = shares and not alone
-        found: dict[bytes | int, list[int]] = {}
-        for place, prompt in enumerate(sequences):
-            found.setdefault(prompt.digest if shares else place, []).append(place)
-        places = list(found.values())
-        once = [sequences[first] for first, *_ in places]
-        outputs: list[Output | None] = [None] * len(sequences)
-        return cls(job_id, lane, once, places, outputs, shares, alone, entering,
-                   shared=len(sequences) - len(once))  # fmt: skip
-
-    def take(self, index: int, output: Output) -> None:
-        """Puts the output of a sequence wherever it belongs. With the last one the batch is done."""
-        for place in self.places[index]:
-            self.outputs[place] = output
-        self.scored += len(self.places[index])
-        if self.scored == len(self.outputs) and not self.done.done():
-            self.done.set_result([found for found in self.outputs if found is not None])
-
-
-@dataclass(eq=False)
 class Inside:
     """A sequence that the engine has, and who waits for its output: (batch, which of its sequences)."""
 
@@ -93,62 +44,10 @@ class Inside:
     waiters: list[tuple[Batch, int]]
 
 
-def candidates(waiting: Sequence[Batch], inside: Sequence[Batch]) -> Sequence[Batch]:
-    """Those of `waiting` that may enter now, beside what is `inside`.
-
-    A suspect runs alone, so that an engine that dies takes no innocent job along. It waits for its turn like
-    any other; when that comes, nothing enters until the engine is empty.
-    """
-    lonely = [batch for batch in inside if batch.alone]
-    if lonely:
-        return [batch for batch in waiting if batch is lonely[0]]
-    first = next((b for lane in (Lane.INTERACTIVE, Lane.BULK) for b in waiting if b.lane is lane), None)
-    if first is not None and first.alone:
-        return [] if inside else [first]
-    return [batch for batch in waiting if not batch.alone]
-
-
-def plan(
-    waiting: Sequence[Batch], budget: int, inside: Container[bytes] = frozenset()
-) -> list[tuple[Batch, int]]:
-    """Which sequences go next: (job, how many of it), for at most `budget` tokens.
-
-    Interactive before bulk, older before newer. Each job of a lane first gets an equal share of the budget,
-    so that none fills the window while others wait; what is left goes to the oldest. Sequences of one job
-    stay adjacent, so that their shared beginning is found in the prefix cache. One that does not fit waits
-    for room, which nobody behind it takes: nothing starves. One that equals a sequence which is `inside`
-    (digests) or chosen already costs nothing.
-    """
-    chosen: dict[int, int] = {}
-    equal: set[bytes] = set()
-    left = budget
-    for lane in (Lane.INTERACTIVE, Lane.BULK):
-        batches = [batch for batch in waiting if batch.lane is lane and batch.next < len(batch.sequences)]
-        share = left // len(batches) if batches else 0
-        for allowance in (share, math.inf):
-            for batch in batches:
-                first = batch.next + chosen.get(id(batch), 0)
-                taken = spent = 0
-                for index in range(first, len(batch.sequences)):
-                    prompt = batch.sequences[index]
-                    free = batch.shares and (prompt.digest in inside or prompt.digest in equal)
-                    cost = 0 if free else len(prompt)
-                    if spent + cost > allowance and spent > 0:
-                        break
-                    if cost > left:
-                        left = 0
-                        break
-                    taken, spent, left = taken + 1, spent + cost, left - cost
-                    if batch.shares:
-                        equal.add(prompt.digest)
-                chosen[id(batch)] = chosen.get(id(batch), 0) + taken
-    return [(batch, chosen[id(batch)]) for lane in (Lane.INTERACTIVE, Lane.BULK)
-            for batch in waiting if batch.lane is lane and chosen.get(id(batch))]  # fmt: skip
-
-
 class Coalescer:
     """Give it a job's sequences; get a future of their outputs.
 
+    `linger`: see `due`. 0 hands over each job as soon as it ends.
     `leaving` is set when all is handed back. When the engine dies, `dead` is set before any future fails, so
     that nobody claims another job; then `on_death` is called. `shared` counts the outputs that did not have
     to be computed, since an equal sequence's was.
@@ -161,10 +60,12 @@ class Coalescer:
         *,
         window_tokens: int,
         coalesce: bool = True,
+        linger: float = 0.0,
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._coalesce = coalesce
+        self._linger = linger
         self._on_death = on_death
         self._window = max(window_tokens, engine.info.max_tokens)
         self._lock = threading.Condition()
@@ -172,6 +73,7 @@ class Coalescer:
         self._inside: dict[str, Inside] = {}
         self._equal: dict[bytes, str] = {}  # where in `_inside` a sequence is that may be shared
         self._tokens_inside = 0
+        self._ended: list[Batch] = []  # and not handed over yet
         self._numbers = 0
         self._dropped = False  # some of what is inside may be wanted by nobody
         self.shared = 0
@@ -262,8 +164,12 @@ class Coalescer:
             self._on_death()
 
     def _admit(self) -> bool:
-        """Waits for work and hands the engine what `plan` chose. False when it is time to end."""
+        """Hands over what has ended, if it is `due`; waits for work and hands the engine what `plan` chose.
+        False when it is time to end.
+        """
         with self._lock:
+            if self._ended and due(self._ended, self._in_hand(), time.monotonic(), self._linger):
+                self._hand_over()
             while not self._closing and not self._waiting and not self._inside and self._engine.alive:
                 self._lock.wait(LOOK)
             if self._closing:
@@ -271,7 +177,7 @@ class Coalescer:
             if not self._engine.alive:
                 raise EngineDied("it ended by itself")
             gone = self._unwanted() if self._dropped else []
-            inside = list({id(b): b for entry in self._inside.values() for b, _ in entry.waiters}.values())
+            inside = self._batches_inside()
             budget = self._window - self._tokens_inside
             chosen = plan(candidates(self._waiting, inside), budget, self._equal)
             first = [batch.entering for batch, _ in chosen if batch.next == 0 and batch.entering]
@@ -323,10 +229,26 @@ class Coalescer:
 
     def _collect(self, finished: Sequence[tuple[str, Output]]) -> None:
         with self._lock:
+            now = time.monotonic()
             for key, output in finished:
                 if key in self._inside:
                     for batch, index in self._leave(key).waiters:
-                        batch.take(index, output)
+                        if batch.take(index, output):
+                            batch.ended = now
+                            self._ended.append(batch)
+
+    def _hand_over(self) -> None:
+        for batch in self._ended:
+            batch.hand_over()
+        self._ended.clear()
+
+    def _batches_inside(self) -> list[Batch]:
+        """Those of which the engine has something."""
+        return list({id(b): b for entry in self._inside.values() for b, _ in entry.waiters}.values())
+
+    def _in_hand(self) -> list[Batch]:
+        """Those that have not ended, each once."""
+        return list({id(b): b for b in (*self._waiting, *self._batches_inside())}.values())
 
     def _leave(self, key: str) -> Inside:
         entry = self._inside.pop(key)
@@ -337,8 +259,8 @@ class Coalescer:
 
     def _end_all(self, inside: Exception, waiting: Exception) -> None:
         """Ends every job: `inside` for those of which the engine has something, `waiting` for the rest."""
-        have = [batch for entry in self._inside.values() for batch, _ in entry.waiters]
-        for batches, error in ((have, inside), (self._waiting, waiting)):
+        self._hand_over()
+        for batches, error in ((self._batches_inside(), inside), (self._waiting, waiting)):
             for batch in batches:
                 if not batch.done.done():
                     batch.done.set_exception(error)

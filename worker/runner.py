@@ -23,9 +23,10 @@ from jobs.states import JobState, Outcome
 from jobs.store import Store
 from worker import prompts
 from worker.cache import Cache, nothing_known
-from worker.coalescer import Batch, Coalescer, Dropped, HandedBack
+from worker.coalescer import Coalescer, Dropped, HandedBack
 from worker.engines.base import Engine, Prompt
 from worker.leases import Leases, Progress
+from worker.plan import Batch
 from worker.profiles import ModelProfile
 from worker.provenance import provenance
 from worker.ranking import rank, scores_of

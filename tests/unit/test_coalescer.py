@@ -1,7 +1,7 @@
 """The coalescer with an engine that ends sequences in any order, while jobs come and go."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -11,64 +11,16 @@ from hypothesis import strategies as st
 
 from jobs.errors import EngineDied
 from jobs.model import Lane
+from tests.support.scripted import LONGEST, Scripted, ids, prompt
 from tests.support.waiting import until
-from worker.coalescer import Batch, Coalescer, Dropped, HandedBack
-from worker.engines.base import EngineInfo, Output, Prompt
-from worker.engines.fake import WordTokenizer
+from worker.coalescer import Coalescer, Dropped, HandedBack
+from worker.engines.base import Prompt
 from worker.engines.thread import EngineThread
+from worker.plan import Batch
 
-WINDOW, LONGEST = 40, 20
+WINDOW = 40
 ALL_HAPPENED = 13
 """The step by which every job has come, and has gone if it does."""
-
-
-def prompt(kind: int) -> Prompt:
-    """Equal for equal kinds; 1 to 20 tokens."""
-    return Prompt([kind] * (1 + kind % LONGEST))
-
-
-def ids(*kinds: int) -> list[list[int]]:
-    return [list(prompt(kind).ids) for kind in kinds]
-
-
-class Scripted:
-    """`happens` is called in each step; then what `choose` says ends, of the keys that are inside.
-
-    A sequence's output is its ids. `watch` hears of each sequence that comes in. All is called by the
-    coalescer's thread.
-    """
-
-    def __init__(self) -> None:
-        self.info = EngineInfo("scripted", "1", "float32", LONGEST)
-        self.tokenizer = WordTokenizer()
-        self.alive = True
-        self.happens: Callable[[int], None] = lambda _: None
-        self.choose: Callable[[list[str]], Sequence[str]] = lambda keys: keys[:1]
-        self.watch: Callable[[Prompt, bool], None] = lambda *_: None
-        self.inside: dict[str, Prompt] = {}
-        self.given: list[tuple[int, bool]] = []
-        self.aborted = 0
-        self.steps = 0
-
-    def add(self, request_id: str, prompt: Prompt, *, urgent: bool = False) -> None:
-        self.watch(prompt, urgent)
-        self.inside[request_id] = prompt
-        self.given.append((prompt.ids[0], urgent))
-
-    def step(self) -> list[tuple[str, Output]]:
-        self.steps += 1
-        self.happens(self.steps)
-        return [(key, list(self.inside.pop(key).ids)) for key in self.choose(list(self.inside))]
-
-    def abort(self, request_ids: Sequence[str]) -> None:
-        self.aborted += len(request_ids)
-        for request_id in request_ids:
-            del self.inside[request_id]
-
-    def statistics(self) -> dict[str, float]:
-        return {"steps": self.steps, "tokens": 0}
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +49,7 @@ def jobs(*, like_each_other: bool) -> st.SearchStrategy[list[Job]]:
         st.just(True) if like_each_other else st.booleans(),
         st.just(False) if like_each_other else rarely,
     )
-    return st.lists(job, min_size=1, max_size=8)
+    return st.lists(job, min_size=1, max_size=14)
 
 
 seeds = st.integers(0, 2**32)
@@ -115,9 +67,11 @@ class Ran:
 
 
 def run(given_: list[Job], seed: int) -> Ran:
-    """From start to end. All happens in the coalescer's thread, so that equal seeds are equal runs."""
+    """From start to end, with odd seeds lingering. All happens in the coalescer's thread, so that equal seeds
+    are equal runs.
+    """
     chance, engine, busy = random.Random(seed), Scripted(), Prompt([99])
-    coalescer = Coalescer(engine, EngineThread(), window_tokens=WINDOW)
+    coalescer = Coalescer(engine, EngineThread(), window_tokens=WINDOW, linger=seed % 2)
     ran = Ran(engine, coalescer, [])
 
     def happens(step: int) -> None:

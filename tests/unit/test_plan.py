@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.model import Lane
-from worker.coalescer import Batch, plan
 from worker.engines.base import Prompt
+from worker.plan import Batch, plan
 
 
 def batch(name: str, lane: Lane, costs: list[int]) -> Batch:

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from jobs.errors import EngineDied
 from jobs.model import Lane
-from worker.coalescer import Batch, Coalescer, HandedBack, candidates
+from worker.coalescer import Coalescer, HandedBack
 from worker.engines.base import Prompt
 from worker.engines.fake import MURDER, FakeEngine, word_id
 from worker.engines.thread import EngineThread
+from worker.plan import Batch, candidates
 
 
 def batch(name: str, *, alone: bool = False, lane: Lane = Lane.INTERACTIVE) -> Batch:

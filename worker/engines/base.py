@@ -45,6 +45,8 @@ class EngineInfo:
     source: str = ""
     revision: str = ""
     batch_invariant: bool = False
+    on_cpu: bool = False
+    """It computes on the cores that all else here needs too."""
 
 
 class Tokenizer(Protocol):

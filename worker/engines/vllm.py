@@ -132,6 +132,7 @@ class VllmEngine:
         import vllm
         from vllm import EngineArgs, PoolingParams
         from vllm.inputs import tokens_input
+        from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
 
         self.tokenizer = FastTokenizer(folder)
@@ -155,6 +156,7 @@ class VllmEngine:
             source=f"folder {folder.name}" if settings.model_path else profile.origin,
             revision=arguments.get("revision") or _revision(profile, settings, folder),
             batch_invariant=profile.batch_invariant,
+            on_cpu=current_platform.is_cpu(),
         )
 
     def _watch_processes(self) -> None:
