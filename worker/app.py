@@ -30,7 +30,7 @@ from worker.cache import connect as connect_cache
 from worker.coalescer import Coalescer
 from worker.delivery import Delivery
 from worker.egress import Egress
-from worker.engines.base import Engine
+from worker.engines.base import Engine, EngineInfo
 from worker.engines.fake import STEP_TOKENS, FakeEngine
 from worker.engines.thread import EngineThread
 from worker.events import EventsTogether
@@ -83,7 +83,7 @@ def score(settings: Settings) -> int:
             thread,
             window_tokens=settings.engine.window_tokens,
             coalesce=settings.engine.coalesce,
-            linger=_linger(settings, engine),
+            linger=linger(settings, engine.info),
             on_death=_stop_celery,
         )
         leases = Leases(store, settings.jobs.lease)
@@ -150,10 +150,11 @@ def start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     return VllmEngine(profile, settings.engine)
 
 
-def _linger(settings: Settings, engine: Engine) -> float:
+def linger(settings: Settings, about: EngineInfo) -> float:
+    """The share of its time that a job which ended may wait for others: see `worker.plan.due`."""
     if settings.engine.linger is not None:
         return settings.engine.linger
-    return LINGER if engine.info.on_cpu else 0.0
+    return LINGER if about.on_cpu else 0.0
 
 
 def _pass_the_gate(engine: Engine, profile: ModelProfile, worker: str) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Coalescer:
         self._equal: dict[bytes, str] = {}  # where in `_inside` a sequence is that may be shared
         self._tokens_inside = 0
         self._ended: list[Batch] = []  # and not handed over yet
+        self._step_took = 0.0  # the last one, in seconds
         self._numbers = 0
         self._dropped = False  # some of what is inside may be wanted by nobody
         self.shared = 0
@@ -106,7 +107,10 @@ class Coalescer:
         Or it raises `HandedBack`, `Dropped` or `EngineDied`.
         """
         alone = suspect or not self._coalesce
-        batch = Batch.of(job_id, lane, sequences, shares=shares, alone=alone, entering=entering)
+        # A suspect that has ended must be out before the next one enters: it would be charged with it.
+        batch = Batch.of(
+            job_id, lane, sequences, shares=shares, alone=alone, lingers=not suspect, entering=entering
+        )
         if not sequences:
             batch.done.set_result([])
             return batch
@@ -133,7 +137,7 @@ class Coalescer:
             self._lock.notify()
 
     def hand_back(self) -> None:
-        """Gives back every job that is not done: each future raises `HandedBack`. Takes no more."""
+        """Gives back every job that has not ended: each future raises `HandedBack`. Takes no more."""
         with self._lock:
             self.leaving.set()
             leaving = HandedBack("the worker is draining")
@@ -154,7 +158,10 @@ class Coalescer:
         try:
             while self._admit():
                 if self._inside:
-                    self._collect(self._engine.step())
+                    began = time.monotonic()
+                    finished = self._engine.step()
+                    self._step_took = time.monotonic() - began
+                    self._collect(finished)
         except Exception as error:  # whatever it is, the engine can't be trusted any more
             log.exception("the engine died: %s", error)
             with self._lock:
@@ -168,7 +175,7 @@ class Coalescer:
         False when it is time to end.
         """
         with self._lock:
-            if self._ended and due(self._ended, self._in_hand(), time.monotonic(), self._linger):
+            if self._ended and self._is_due():
                 self._hand_over()
             while not self._closing and not self._waiting and not self._inside and self._engine.alive:
                 self._lock.wait(LOOK)
@@ -237,6 +244,13 @@ class Coalescer:
                             batch.ended = now
                             self._ended.append(batch)
 
+    def _is_due(self) -> bool:
+        """Whether what has ended is handed over now. If not, that is asked again after the next step."""
+        if not self._linger:
+            return True
+        in_hand = {*self._waiting, *self._batches_inside()}
+        return due(self._ended, in_hand, time.monotonic() + self._step_took, self._linger)
+
     def _hand_over(self) -> None:
         for batch in self._ended:
             batch.hand_over()
@@ -246,10 +260,6 @@ class Coalescer:
         """Those of which the engine has something."""
         return list({id(b): b for entry in self._inside.values() for b, _ in entry.waiters}.values())
 
-    def _in_hand(self) -> list[Batch]:
-        """Those that have not ended, each once."""
-        return list({id(b): b for b in (*self._waiting, *self._batches_inside())}.values())
-
     def _leave(self, key: str) -> Inside:
         entry = self._inside.pop(key)
         self._tokens_inside -= len(entry.prompt)
@@ -258,7 +268,9 @@ class Coalescer:
         return entry
 
     def _end_all(self, inside: Exception, waiting: Exception) -> None:
-        """Ends every job: `inside` for those of which the engine has something, `waiting` for the rest."""
+        """Hands over the jobs that have ended. Those of which the engine has something end with `inside`, the
+        rest with `waiting`.
+        """
         self._hand_over()
         for batches, error in ((self._batches_inside(), inside), (self._waiting, waiting)):
             for batch in batches:

@@ -1,6 +1,6 @@
 """What the coalescer decides: which sequences enter the engine next, and when ended jobs are handed over.
 
-No I/O, no threads.
+Nothing here does I/O or waits.
 """
 
 import math
@@ -16,7 +16,7 @@ from worker.engines.base import Output, Prompt
 CROWD = 8
 """Jobs of a lane in hand from which on one that ended may wait for others: fewer have little to share."""
 
-LONGEST = 0.5
+LONGEST_LINGER = 0.5
 """Seconds that it waits at most."""
 
 
@@ -35,6 +35,7 @@ class Batch:
     outputs: list[Output | None]
     shares: bool = True  # an equal sequence's output will do, whosever it is
     alone: bool = False  # it has the engine to itself, and shares with nobody
+    lingers: bool = True  # when it has ended it may wait for others
     entering: Callable[[], None] | None = None  # called before the engine is given the first of it
     done: "Future[list[Output]]" = field(default_factory=Future)
     next: int = 0  # the first sequence that the engine was not asked for yet
@@ -52,6 +53,7 @@ class Batch:
         *,
         shares: bool = True,
         alone: bool = False,
+        lingers: bool = True,
         entering: Callable[[], None] | None = None,
     ) -> "Batch":
         shares = shares and not alone
@@ -61,7 +63,7 @@ class Batch:
         places = list(found.values())
         once = [sequences[first] for first, *_ in places]
         outputs: list[Output | None] = [None] * len(sequences)
-        return cls(job_id, lane, once, places, outputs, shares, alone, entering,
+        return cls(job_id, lane, once, places, outputs, shares, alone, lingers, entering,
                    shared=len(sequences) - len(once))  # fmt: skip
 
     def take(self, index: int, output: Output) -> bool:
@@ -130,14 +132,17 @@ def plan(
             for batch in waiting if batch.lane is lane and chosen.get(id(batch))]  # fmt: skip
 
 
-def due(ended: Iterable[Batch], in_hand: Iterable[Batch], now: float, linger: float) -> bool:
-    """Whether the jobs that have ended are handed over now, or wait for more to end.
+def due(ended: Iterable[Batch], in_hand: Iterable[Batch], asked_again: float, linger: float) -> bool:
+    """Whether the jobs that have ended are handed over now, or wait for more to end. Record 0019.
 
-    None waits longer than `linger` times what it took so far, nor while its lane has no crowd `in_hand`.
-    When one must go, all go. Record 0019 has what it is good for.
+    `asked_again`: when this will be asked next (`time.monotonic()`). By then none shall have waited longer
+    than LONGEST_LINGER, nor than `linger` times what it took. None waits while its lane has no crowd
+    `in_hand`, nor does a suspect. When one must go, all go.
     """
     crowds = Counter(batch.lane for batch in in_hand)
     return any(
-        crowds[batch.lane] < CROWD or now - batch.ended >= min(linger * (batch.ended - batch.came), LONGEST)
+        not batch.lingers
+        or crowds[batch.lane] < CROWD
+        or asked_again - batch.ended >= min(linger * (batch.ended - batch.came), LONGEST_LINGER)
         for batch in ended
     )
