@@ -121,7 +121,7 @@ class EngineSettings(Section):
         ge=0,
         le=1,
         description="how long an ended job may wait for others to end, where many are in hand: a share of "
-        "what it took, and 0.5 s; default: 0.25 where the engine computes on a CPU, else 0",
+        "what it took, 0.5 s at most; default: 0.25 where the engine computes on a CPU, else 0",
     )
     step_tokens: int | None = Field(
         None,
