@@ -52,11 +52,16 @@ def _template(profile: ModelProfile, tokenizer: Tokenizer, query: str, instructi
     head = profile.template.before_document.replace("{instruction}", instruction, 1)
     before, _, after = head.rpartition("{query}")
     head = before + query + after
+    # A space and the word after it are one token: the head's last space goes with the document. All before it
+    # is tokenized once, where it may be divided there.
+    fixed = profile.template.before_document.rpartition("}")[2]
+    divided = fixed.endswith(" ") and tokenizer.divides(fixed[:-1], " ")
+    shared, rest = (head[:-1], " ") if divided else ("", head)
 
     def encode(documents: Sequence[str]) -> list[Prompt]:
-        # A space and the word after it are one token: head and document are tokenized together.
-        bodies = tokenizer.encode_batch([head + document for document in documents], special=False)
-        return [Prompt([*prefix, *body, *suffix]) for body in bodies]
+        texts = [shared, *(rest + document for document in documents)]
+        first, *bodies = tokenizer.encode_batch(texts, special=False)
+        return [Prompt([*prefix, *first, *body, *suffix]) for body in bodies]
 
     return Layout(encode, tail=len(suffix))
 

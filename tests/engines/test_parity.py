@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer, Qwen3ForCausalLM
 
 from jobs.errors import QueryTooLong
@@ -11,6 +13,7 @@ from jobs.model import Document, DocumentStatus, Work
 from tests.engines.conftest import Loaded
 from tests.engines.test_conformance import outputs
 from worker import prompts
+from worker.layouts import layout_of
 
 QUERY = "What is the capital of 中国?"
 DOCUMENTS = [
@@ -25,6 +28,27 @@ DOCUMENTS = [
     *(f"Fact {n}: " + "the river flows past the old town " * n for n in range(12)),
 ]
 INSTRUCTION = "Given a question, retrieve the passage that answers it"
+PIECES = (
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\t",
+    ">",
+    ":",
+    "<Document>:",
+    "<Query>",
+    "a",
+    "Word",
+    "7",
+    ",",
+    "'s",
+    "\u0301",
+    "é",
+    "京",
+)
+TEXTS = st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join))
+"""Also such as stand where a prompt is divided."""
 
 
 def build(loaded: Loaded, max_tokens: int | None = None) -> prompts.Prompts:
@@ -59,6 +83,21 @@ def test_qwen3_token_ids_equal_the_model_cards_id_by_id(tiny: Loaded, max_tokens
     cut = [reading.status is DocumentStatus.TRUNCATED for reading in built.readings]
     assert cut == [len(ids) == max_tokens and document == DOCUMENTS[7] for ids, document in
                    zip(built.sequences, DOCUMENTS, strict=True)]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=4), TEXTS, TEXTS.filter(bool))
+def test_what_all_prompts_share_is_tokenized_once_and_the_ids_are_the_same(
+    tiny: Loaded, documents: list[str], query: str, instruction: str
+) -> None:
+    template, tokenizer = tiny.profile.template, tiny.engine.tokenizer
+    assert template is not None
+    layout = layout_of(tiny.profile, tokenizer, query, instruction)
+    prefix, suffix = tokenizer.encode_control(template.prefix), tokenizer.encode_control(template.suffix)
+    for document, ours in zip(documents, layout.encode(documents), strict=True):
+        whole = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
+        (body,) = tokenizer.encode_batch([whole], special=False)
+        assert list(ours.ids) == [*prefix, *body, *suffix]
 
 
 def test_qwen3_scores_equal_the_model_cards_to_1e_5(tiny: Loaded) -> None:

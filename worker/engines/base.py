@@ -56,6 +56,12 @@ class Tokenizer(Protocol):
         """Token ids of each text. `special`: with the sequence's own begin and end tokens."""
         ...
 
+    def divides(self, before: str, after: str) -> bool:
+        """Whether a text with `before` and then `after` in it may be tokenized in two, divided between them,
+        whatever else it holds.
+        """
+        ...
+
     def encode_pairs(self, query: str, documents: Sequence[str]) -> list[Prompt]:
         """The query with each document, in the form that the model's tokenizer gives to a pair."""
         ...

@@ -23,8 +23,11 @@ class WordTokenizer:
     """A word is a token; its id is a checksum."""
 
     def encode_batch(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
-        del special  # words have no begin and end
-        return [[word_id(word) for word in text.lower().split()] or [0] for text in texts]
+        ends = [0] if special else []  # of a text without words; else words have no begin and end
+        return [[word_id(word) for word in text.lower().split()] or ends for text in texts]
+
+    def divides(self, before: str, after: str) -> bool:
+        return before[-1:].isspace() or after[:1].isspace()
 
     def encode_pairs(self, query: str, documents: Sequence[str]) -> list[Prompt]:
         (head,) = self.encode_batch([query])

@@ -28,6 +28,27 @@ HASHED = frozenset({".safetensors", ".bin", ".pt", ".json", ".txt", ".model"})
 """Files of a checkpoint that may change its scores."""
 
 
+ENDS = ("", *"a7? \n<\u5317\U0001f642", "e\u0301")
+BEGINNINGS = (
+    "",
+    *"aZ7.,'_-(<>: \n\t\x00\xa0\xe9\u3000\u0301\u5317\ud55c\u3042\u0639\u0905\u200b\u200d\ufeff\U0001f642",
+    *(
+        "  ",
+        " a",
+        "1a",
+        "'s",
+        "::",
+        "\r\n",
+        "\n\na",
+        "e\u0301",
+        "\U0001f469\u200d\U0001f467",
+        "<think>",
+        "</s>",
+    ),
+)
+"""Of texts, with which it is tried whether they may be divided."""
+
+
 class FastTokenizer:
     """The model's own `tokenizer.json`, with truncation and padding off: cutting is `prompts`' business."""
 
@@ -45,7 +66,9 @@ class FastTokenizer:
             tokenizer.no_padding()
         # A caller's text that looks like <|im_end|> is text: never a control token.
         self._text.encode_special_tokens = True
-        self.encode_control = cache(self._encode_control)  # of a profile's own texts: few, and each job's
+        # Of a profile's own texts: few, and each job's.
+        self.encode_control = cache(self._encode_control)
+        self.divides = cache(self._divides)
 
     def encode_batch(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         encodings = self._text.encode_batch_fast(list(texts), add_special_tokens=special)
@@ -67,6 +90,18 @@ class FastTokenizer:
     def spans(self, text: str) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = self._text.encode(text, add_special_tokens=False).offsets
         return spans
+
+    def _divides(self, before: str, after: str) -> bool:
+        """Tried, not proven. In what tokenizers do first, dividing a text by a regular expression from left
+        to right, a piece's end depends on nothing but the characters around it.
+        """
+
+        def ids(texts: list[str]) -> list[list[int]]:
+            return self.encode_batch(texts, special=False)
+
+        heads, tails = ids([end + before for end in ENDS]), ids([after + start for start in BEGINNINGS])
+        wholes = iter(ids([end + before + after + start for end in ENDS for start in BEGINNINGS]))
+        return all(next(wholes) == head + tail for head in heads for tail in tails)
 
     def _encode_control(self, text: str) -> list[int]:
         ids: list[int] = self._control.encode(text, add_special_tokens=False).ids
