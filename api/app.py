@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
-from api import health, openapi, problems
+from api import health, metrics, openapi, problems
 from api.body import BodyLimit
 from api.looking import Looks
 from api.routes import callbacks, events, jobs, models, rerank, score
@@ -68,6 +68,7 @@ def create_app(settings: Settings, *, page: bool = True) -> FastAPI:
     app.include_router(models.router)
     app.include_router(models.info)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     openapi.install(app, settings, problems.Problem)
     app.add_middleware(BodyLimit, limit=settings.limits.body_bytes)
     if page:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,16 @@ class Value(BaseModel):
 class Lane(StrEnum):
     INTERACTIVE = "interactive"  # somebody waits for it
     BULK = "bulk"  # nobody does
+
+
+class Depth(NamedTuple):
+    """What waits in one lane, with its estimated tokens, and how many of its jobs run."""
+
+    model: str
+    lane: Lane
+    waiting_jobs: int
+    waiting_tokens: int
+    running: int
 
 
 class Overflow(StrEnum):

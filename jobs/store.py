@@ -18,7 +18,7 @@ from jobs.callback import CallbackRecord
 from jobs.connection import available
 from jobs.errors import QueueFull, StoreUnavailable
 from jobs.message import Message
-from jobs.model import Claim, Failure, Job, Lane, NewJob, Result, Work
+from jobs.model import Claim, Depth, Failure, Job, Lane, NewJob, Result, Work
 from jobs.scripts import Question, Scripts, milliseconds
 from jobs.states import CallbackState, JobState, Outcome, predecessors
 
@@ -256,6 +256,18 @@ class Store:
             names = cast("set[str]", self._redis.smembers(keys.LANES))
         split = (name.removeprefix("podium:queued:").rpartition(":") for name in sorted(names))
         return [(model, Lane(lane)) for model, _, lane in split]
+
+    def depths(self) -> list[Depth]:
+        """Of every lane that was ever used."""
+        lanes = self.lanes()
+        pipeline = self._redis.pipeline(transaction=False)
+        for lane in lanes:
+            pipeline.zcard(keys.queued(*lane))
+            pipeline.hmget(keys.lane(*lane), "tokens", "running")
+        with available():
+            found: list[Any] = pipeline.execute()
+        counts = zip(lanes, found[::2], found[1::2], strict=True)
+        return [Depth(*lane, jobs, *(int(n or 0) for n in more)) for lane, jobs, more in counts]
 
     def waiting(self, model: str, lane: Lane, limit: int) -> list[str]:
         """The oldest waiting jobs of a queue."""

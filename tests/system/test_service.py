@@ -11,8 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from api import examples
+from api.metrics import OF_WORKERS
 from jobs.settings import load
 from tests.support.podium_up import Service, podium_up
 from tests.support.waiting import until
@@ -186,13 +188,15 @@ def test_fifty_jobs_from_ten_threads_share_the_engines_steps(service: Service) -
     assert steps < 50, f"{steps} steps for 50 jobs"
 
 
-def test_a_second_run_of_a_job_has_the_very_same_scores_and_the_worker_counts_its_hits(
+def test_a_second_run_of_a_job_has_the_very_same_scores_and_the_metrics_tell_of_its_hits(
     service: Service,
 ) -> None:
-    def hits() -> int:
-        (worker,) = [w for w in service.store().workers() if w["role"] == "score"]
-        assert set(worker["cache"]) == {"hits", "misses", "stored", "shared"}
-        return int(worker["cache"]["hits"])
+    def hits() -> float:
+        with service.client() as client:
+            figures = text_string_to_metric_families(client.get("/metrics").text)
+        counted = {family.name: family.samples for family in figures}
+        assert all(len(counted[name]) == 1 for name, _ in OF_WORKERS.values())
+        return float(counted["podium_cache_hits"][0].value)
 
     before = hits()
     asked = {"query": "Which star is the nearest?", "documents": [f"The {word} is near." for word in WORDS]}

@@ -1,0 +1,78 @@
+"""`GET /metrics`, for Prometheus: what waits, and what live workers say of themselves.
+
+Read at each scrape; nothing is kept here. A worker's counters are those of its last heartbeat, some 2 s old.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from api import problems
+from api.auth import keyed
+from jobs.store import Store
+
+router = keyed(tags=["health"], responses=problems.RESPONSES)
+
+OF_LANES = {
+    "waiting_jobs": ("podium_queue_jobs", "Jobs that wait for a worker."),
+    "waiting_tokens": ("podium_queue_tokens", "Tokens of the jobs that wait, estimated."),
+    "running": ("podium_running_jobs", "Jobs that a worker has in hand."),
+}
+
+OF_WORKERS = {
+    ("engine", "steps"): ("podium_engine_steps", "Steps of the engine."),
+    ("engine", "tokens"): ("podium_engine_tokens", "Tokens that the engine has computed."),
+    ("cache", "hits"): ("podium_cache_hits", "Pairs whose score was known."),
+    ("cache", "misses"): ("podium_cache_misses", "Pairs that were looked up in vain."),
+    ("cache", "stored"): ("podium_cache_stored", "Scores that were kept."),
+    ("cache", "shared"): ("podium_shared_pairs", "Pairs that had an equal one's output."),
+}
+"""Counters: where each is in a heartbeat, its name without Prometheus' `_total`, what it counts."""
+
+
+@dataclass(frozen=True)
+class Figures(Collector):
+    """Of one scrape. Raises `StoreUnavailable`."""
+
+    store: Store
+    requests: int
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "podium_waiting_requests", "Requests that wait for a job, in this API process.", self.requests
+        )
+        lanes = self.store.depths()
+        for field, (name, about) in OF_LANES.items():
+            gauge = GaugeMetricFamily(name, about, labels=("model", "lane"))
+            for depth in lanes:
+                gauge.add_metric((depth.model, depth.lane.value), getattr(depth, field))
+            yield gauge
+        workers = self.store.workers()
+        live = GaugeMetricFamily(
+            "podium_worker_up", "1 for each live worker.", labels=("worker", "role", "model")
+        )
+        for worker in workers:
+            live.add_metric((worker["name"], worker["role"], worker["model"]), 1)
+        yield live
+        for (part, field), (name, about) in OF_WORKERS.items():
+            counter = CounterMetricFamily(name, about, labels=("worker", "model"))
+            for worker in workers:
+                if part in worker:
+                    counter.add_metric((worker["name"], worker["model"]), worker[part][field])
+            yield counter
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(request: Request) -> Response:
+    """Queues, workers, engines and caches, in Prometheus' text format or OpenMetrics, as is asked for."""
+    state = request.app.state
+    registry = CollectorRegistry()
+    registry.register(Figures(state.store, state.waiting.count))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(registry), headers={"Content-Type": content_type})

@@ -1,0 +1,75 @@
+"""What Prometheus is told."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+
+from api.app import create_app
+from jobs.model import Claim
+from jobs.settings import Settings
+from jobs.store import Store
+
+LEASE = timedelta(seconds=30)
+
+
+@pytest.fixture
+def client(settings: Settings, redis: Redis) -> Iterator[TestClient]:
+    assert redis.dbsize() == 0
+    with TestClient(create_app(settings, page=False), raise_server_exceptions=False) as client:
+        yield client
+
+
+def figures(client: TestClient) -> dict[str, dict[tuple[str, ...], float]]:
+    """Each sample's value by its name and its labels' values, in the order of the labels' names."""
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[
+                tuple(sample.labels[name] for name in sorted(sample.labels))
+            ] = sample.value
+    return found
+
+
+def test_the_metrics_tell_what_waits_and_runs_in_each_lane(client: TestClient, store: Store) -> None:
+    for lane, count in (("interactive", 3), ("bulk", 2)):
+        for _ in range(count):
+            asked = {"query": "blue sky", "documents": ["blue sky", "red apple"], "lane": lane}
+            job_id = client.post("/v1/jobs", json=asked).json()["id"]
+    assert isinstance(store.claim(job_id, "w", LEASE), Claim)
+    found = figures(client)
+    assert found["podium_queue_jobs"] == {("bulk", "minilm"): 1, ("interactive", "minilm"): 3}
+    assert found["podium_running_jobs"] == {("bulk", "minilm"): 1, ("interactive", "minilm"): 0}
+    tokens = found["podium_queue_tokens"]
+    assert tokens[("interactive", "minilm")] == 3 * tokens[("bulk", "minilm")] > 0
+
+
+def test_the_metrics_tell_of_live_workers_engines_and_caches(client: TestClient, store: Store) -> None:
+    assert figures(client).get("podium_worker_up") is None
+    cache = {"hits": 7, "misses": 5, "stored": 4, "shared": 2}
+    about = {"role": "score", "model": "minilm", "engine": {"steps": 3.0, "tokens": 99.0}, "cache": cache}
+    store.heartbeat("a", {"name": "a", **about}, LEASE)
+    store.heartbeat("b", {"name": "b", "role": "callbacks", "model": "minilm"}, LEASE)
+    found = figures(client)
+    assert found["podium_worker_up"] == {("minilm", "score", "a"): 1, ("minilm", "callbacks", "b"): 1}
+    worker = ("minilm", "a")
+    assert found["podium_engine_steps_total"] == {worker: 3}
+    assert found["podium_engine_tokens_total"] == {worker: 99}
+    assert found["podium_cache_hits_total"] == {worker: 7}
+    assert found["podium_cache_misses_total"] == {worker: 5}
+    assert found["podium_cache_stored_total"] == {worker: 4}
+    assert found["podium_shared_pairs_total"] == {worker: 2}
+
+
+def test_the_metrics_are_openmetrics_for_who_asks_for_them(client: TestClient) -> None:
+    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    names = {family.name for family in openmetrics.text_string_to_metric_families(answer.text)}
+    assert {"podium_waiting_requests", "podium_queue_jobs", "podium_cache_hits"} <= names
