@@ -3,13 +3,13 @@
 Read at each scrape; nothing is kept here. A worker's counters are those of its last heartbeat, some 2 s old.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -17,7 +17,7 @@ from api import problems
 from api.auth import keyed
 from jobs.store import Store
 
-router = keyed(tags=["health"], responses=problems.RESPONSES)
+router = keyed(tags=["metrics"], responses=problems.RESPONSES)
 
 OF_LANES = {
     "waiting_jobs": ("podium_queue_jobs", "Jobs that wait for a worker."),
@@ -55,7 +55,9 @@ class Figures(Collector):
             yield gauge
         workers = self.store.workers()
         live = GaugeMetricFamily(
-            "podium_worker_up", "1 for each live worker.", labels=("worker", "role", "model")
+            "podium_worker_up",
+            "1 for each live worker; none for one that is gone.",
+            labels=("worker", "role", "model"),
         )
         for worker in workers:
             live.add_metric((worker["name"], worker["role"], worker["model"]), 1)
@@ -63,16 +65,16 @@ class Figures(Collector):
         for (part, field), (name, about) in OF_WORKERS.items():
             counter = CounterMetricFamily(name, about, labels=("worker", "model"))
             for worker in workers:
-                if part in worker:
-                    counter.add_metric((worker["name"], worker["model"]), worker[part][field])
+                if (value := worker.get(part, {}).get(field)) is not None:  # another version may have no such
+                    counter.add_metric((worker["name"], worker["model"]), value)
             yield counter
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(request: Request) -> Response:
-    """Queues, workers, engines and caches, in Prometheus' text format or OpenMetrics, as is asked for."""
+async def metrics(request: Request) -> Response:
+    """Queues, workers, engines and caches, in Prometheus' text format."""
     state = request.app.state
     registry = CollectorRegistry()
     registry.register(Figures(state.store, state.waiting.count))
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return Response(encode(registry), headers={"Content-Type": content_type})
+    text = await asyncio.to_thread(generate_latest, registry)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

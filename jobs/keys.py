@@ -18,6 +18,7 @@
 | podium:callbacks | zset | ids of callbacks by the time of their next attempt (ms) | leaves when settled |
 | podium:idempotency:{owner}:{key} | hash | job and request of a caller's key | TTL jobs.idempotency_ttl |
 | podium:score:{digest} | string | the score of one pair, a float64 of 8 bytes | TTL cache.ttl |
+| podium:workers | set | names of live workers, and some that are gone | TTL, renewed by their heartbeats |
 | podium:workers:{name} | string | what a live worker serves, as JSON | TTL, renewed by its heartbeat |
 | podium:events:{state} | channels | ids of jobs that come to it; `callback`: of an attempt | - |
 
@@ -31,7 +32,7 @@ LANES = "podium:lanes"
 CALLBACKS = "podium:callbacks"
 ENDED = "podium:ended"
 EVENTS = "podium:events:"
-WORKERS = "podium:workers:"
+WORKERS = "podium:workers"
 
 
 def job(job_id: str) -> str:
@@ -71,4 +72,4 @@ def score(digest: str) -> str:
 
 
 def worker(name: str) -> str:
-    return f"{WORKERS}{name}"
+    return f"{WORKERS}:{name}"

@@ -28,6 +28,15 @@ class Depth(NamedTuple):
     running: int
 
 
+class Overdue(NamedTuple):
+    """A running job whose lease has ended. `inside`: it was a suspect, and the engine was given it."""
+
+    job_id: str
+    generation: int
+    attempts: int
+    inside: bool
+
+
 class Overflow(StrEnum):
     """What becomes of a document that is longer than the model can read beside the query."""
 

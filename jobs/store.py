@@ -18,7 +18,7 @@ from jobs.callback import CallbackRecord
 from jobs.connection import available
 from jobs.errors import QueueFull, StoreUnavailable
 from jobs.message import Message
-from jobs.model import Claim, Depth, Failure, Job, Lane, NewJob, Result, Work
+from jobs.model import Claim, Depth, Failure, Job, Lane, NewJob, Overdue, Result, Work
 from jobs.scripts import Question, Scripts, milliseconds
 from jobs.states import CallbackState, JobState, Outcome, predecessors
 
@@ -29,15 +29,6 @@ Created = Job | Outcome | str
 SECOND = timedelta(seconds=1)
 PAGE = 200
 """Jobs read at a time: more than one owner creates in one millisecond."""
-
-
-class Overdue(NamedTuple):
-    """A running job whose lease has ended. `inside`: it was a suspect, and the engine was given it."""
-
-    job_id: str
-    generation: int
-    attempts: int
-    inside: bool
 
 
 class Room(NamedTuple):
@@ -374,8 +365,12 @@ class Store:
     # -- workers --------------------------------------------------------------------------------------------
 
     def heartbeat(self, worker: str, about: dict[str, Any], ttl: timedelta) -> None:
+        pipeline = self._redis.pipeline()
+        pipeline.set(keys.worker(worker), json.dumps(about), px=milliseconds(ttl))
+        pipeline.sadd(keys.WORKERS, worker)
+        pipeline.pexpire(keys.WORKERS, milliseconds(ttl))
         with available():
-            self._redis.set(keys.worker(worker), json.dumps(about), px=milliseconds(ttl))
+            pipeline.execute()
 
     def retire(self, worker: str) -> None:
         with available():
@@ -384,8 +379,11 @@ class Store:
     def workers(self) -> list[dict[str, Any]]:
         """What each live worker says of itself."""
         with available():
-            names = sorted(self._redis.scan_iter(match=keys.WORKERS + "*", count=1000))
-            found = cast("list[str | None]", self._redis.mget(names)) if names else []
+            names = sorted(cast("set[str]", self._redis.smembers(keys.WORKERS)))
+            found = cast("list[str | None]", self._redis.mget(map(keys.worker, names))) if names else []
+            gone = [name for name, about in zip(names, found, strict=True) if about is None]
+            if gone:
+                self._redis.srem(keys.WORKERS, *gone)  # one that lives is back with its next beat
         return [json.loads(about) for about in found if about]
 
     def _bytes(self, key: str) -> bytes | None:

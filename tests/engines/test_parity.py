@@ -92,6 +92,7 @@ def test_what_all_prompts_share_is_tokenized_once_and_the_ids_are_the_same(
 ) -> None:
     template, tokenizer = tiny.profile.template, tiny.engine.tokenizer
     assert template is not None
+    assert tokenizer.divides("\n<Document>:", " ")
     layout = layout_of(tiny.profile, tokenizer, query, instruction)
     prefix, suffix = tokenizer.encode_control(template.prefix), tokenizer.encode_control(template.suffix)
     for document, ours in zip(documents, layout.encode(documents), strict=True):

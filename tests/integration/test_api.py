@@ -378,6 +378,7 @@ def test_without_redis_the_answer_is_503_with_retry_after(settings: Settings) ->
         assert int(answer.headers["retry-after"]) > 0
         assert client.get("/health/live").status_code == 200
         assert client.get("/health/accepting").status_code == 503
+        assert client.get("/metrics").status_code == 503
 
 
 def test_openapi_describes_requests_errors_and_has_an_example_that_is_accepted(client: TestClient) -> None:

@@ -1,12 +1,11 @@
 """What Prometheus is told."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
@@ -14,6 +13,7 @@ from api.app import create_app
 from jobs.model import Claim
 from jobs.settings import Settings
 from jobs.store import Store
+from tests.support.waiting import until
 
 LEASE = timedelta(seconds=30)
 
@@ -69,9 +69,41 @@ def test_the_metrics_tell_of_live_workers_engines_and_caches(client: TestClient,
     assert found["podium_shared_pairs_total"] == {worker: 2}
 
 
-def test_the_metrics_are_openmetrics_for_who_asks_for_them(client: TestClient) -> None:
-    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-    assert answer.headers["content-type"].startswith("application/openmetrics-text")
-    parse: Any = openmetrics.text_string_to_metric_families
-    names = {family.name for family in parse(answer.text)}
-    assert {"podium_waiting_requests", "podium_queue_jobs", "podium_cache_hits"} <= names
+def test_one_worker_of_another_version_hides_no_other(client: TestClient, store: Store) -> None:
+    store.heartbeat("old", {"name": "old", "role": "score", "model": "m", "cache": {"hits": 1}}, LEASE)
+    store.heartbeat("new", {"name": "new", "role": "score", "model": "m", "engine": {"steps": 2}}, LEASE)
+    found = figures(client)
+    assert found["podium_cache_hits_total"] == {("m", "old"): 1}
+    assert found["podium_engine_steps_total"] == {("m", "new"): 2}
+
+
+def test_a_worker_that_is_gone_is_in_no_metric_and_no_list(client: TestClient, store: Store) -> None:
+    about = {"role": "score", "model": "m"}
+    for name in ("killed", "retired", "live"):
+        store.heartbeat(name, {"name": name, **about}, LEASE)
+    store.heartbeat("killed", {"name": "killed", **about}, timedelta(milliseconds=1))
+    store.heartbeat("live", {"name": "live", **about}, LEASE)
+    store.retire("retired")
+    until("the killed one's heartbeat is over", lambda: len(store.workers()) == 1, 5)
+    assert figures(client)["podium_worker_up"] == {("m", "score", "live"): 1}
+    store.heartbeat("killed", {"name": "killed", **about}, LEASE)
+    assert {worker["name"] for worker in store.workers()} == {"killed", "live"}, "it is back"
+
+
+def test_the_metrics_count_requests_that_wait(client: TestClient) -> None:
+    job_id = client.post("/v1/jobs", json={"query": "blue sky", "documents": ["blue sky"]}).json()["id"]
+    with ThreadPoolExecutor(1) as threads:
+        waits = threads.submit(client.get, f"/v1/jobs/{job_id}?wait=20")
+        until("one waits", lambda: figures(client)["podium_waiting_requests"] == {(): 1}, 10)
+        client.post(f"/v1/jobs/{job_id}/cancel")
+        assert waits.result().json()["status"] == "cancelled"
+    assert figures(client)["podium_waiting_requests"] == {(): 0}
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text; version=x", "text/plain; version=1=2", "*/*"]
+)
+def test_whatever_is_asked_for_the_metrics_are_text(client: TestClient, accept: str) -> None:
+    answer = client.get("/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")

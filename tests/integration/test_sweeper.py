@@ -11,11 +11,11 @@ import pytest
 from redis import Redis
 
 from jobs.errors import StoreUnavailable
-from jobs.model import Lane
+from jobs.model import Lane, Overdue
 from jobs.queue import Doorbell
 from jobs.settings import Settings, load
 from jobs.states import JobState
-from jobs.store import Overdue, Store
+from jobs.store import Store
 from tests.conftest import LEASE, new_job
 from tests.support.waiting import until
 from worker.sweeper import Sweeper

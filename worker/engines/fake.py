@@ -23,8 +23,8 @@ class WordTokenizer:
     """A word is a token; its id is a checksum."""
 
     def encode_batch(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
-        ends = [0] if special else []  # of a text without words; else words have no begin and end
-        return [[word_id(word) for word in text.lower().split()] or ends for text in texts]
+        nothing = [0] if special else []  # so that no sequence is empty
+        return [[word_id(word) for word in text.lower().split()] or nothing for text in texts]
 
     def divides(self, before: str, after: str) -> bool:
         return before[-1:].isspace() or after[:1].isspace()

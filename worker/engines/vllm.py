@@ -92,16 +92,24 @@ class FastTokenizer:
         return spans
 
     def _divides(self, before: str, after: str) -> bool:
-        """Tried, not proven. In what tokenizers do first, dividing a text by a regular expression from left
-        to right, a piece's end depends on nothing but the characters around it.
+        """Tried, not proven: whether a piece begins with `after` each time, of those in which the tokenizer
+        looks for tokens (by a regular expression, mostly). It makes no token across two pieces.
         """
+        normalizer, pieces = self._text.normalizer, self._text.pre_tokenizer
+        if pieces is None:
+            return False
 
-        def ids(texts: list[str]) -> list[list[int]]:
-            return self.encode_batch(texts, special=False)
+        def starts(head: str, text: str) -> bool:
+            if normalizer is not None:
+                head, text = normalizer.normalize_str(head), normalizer.normalize_str(text)
+            return any(span[0] == len(head) for _, span in pieces.pre_tokenize_str(text))
 
-        heads, tails = ids([end + before for end in ENDS]), ids([after + start for start in BEGINNINGS])
-        wholes = iter(ids([end + before + after + start for end in ENDS for start in BEGINNINGS]))
-        return all(next(wholes) == head + tail for head in heads for tail in tails)
+        tried = [(end + before, after + beginning) for end in ENDS for beginning in BEGINNINGS]
+        wholes = self.encode_batch([head + rest for head, rest in tried], special=False)
+        heads = self.encode_batch([head for head, _ in tried], special=False)
+        rests = self.encode_batch([rest for _, rest in tried], special=False)
+        same = zip(wholes, heads, rests, strict=True)
+        return all(starts(head, head + rest) for head, rest in tried) and all(w == h + r for w, h, r in same)
 
     def _encode_control(self, text: str) -> list[int]:
         ids: list[int] = self._control.encode(text, add_special_tokens=False).ids
