@@ -44,8 +44,8 @@ def layout_of(profile: ModelProfile, tokenizer: Tokenizer, query: str, instructi
 
 
 def _template(profile: ModelProfile, tokenizer: Tokenizer, query: str, instruction: str) -> Layout:
-    """Qwen3-Reranker: the three pieces of the model card's recipe, each tokenized by itself. Of the middle one,
-    what all documents have before them is tokenized once for all that are encoded together.
+    """Qwen3-Reranker: the three pieces of the model card's recipe, each tokenized by itself. What stands
+    before every document in the middle one is tokenized once for all that are encoded together.
     """
     assert profile.template is not None
     prefix = tokenizer.encode_control(profile.template.prefix)
