@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from api.app import create_app
+from jobs import keys
 from jobs.model import Claim
 from jobs.settings import Settings
 from jobs.store import Store
@@ -77,15 +78,18 @@ def test_one_worker_of_another_version_hides_no_other(client: TestClient, store:
     assert found["podium_engine_steps_total"] == {("m", "new"): 2}
 
 
-def test_a_worker_that_is_gone_is_in_no_metric_and_no_list(client: TestClient, store: Store) -> None:
+def test_a_worker_that_is_gone_is_in_no_metric_and_no_list(
+    client: TestClient, store: Store, redis: Redis
+) -> None:
     about = {"role": "score", "model": "m"}
     for name in ("killed", "retired", "live"):
         store.heartbeat(name, {"name": name, **about}, LEASE)
-    store.heartbeat("killed", {"name": "killed", **about}, timedelta(milliseconds=1))
+    store.heartbeat("killed", {"name": "killed", **about}, timedelta(milliseconds=300))
     store.heartbeat("live", {"name": "live", **about}, LEASE)
     store.retire("retired")
     until("the killed one's heartbeat is over", lambda: len(store.workers()) == 1, 5)
     assert figures(client)["podium_worker_up"] == {("m", "score", "live"): 1}
+    assert redis.smembers(keys.WORKERS) == {"live"}
     store.heartbeat("killed", {"name": "killed", **about}, LEASE)
     assert {worker["name"] for worker in store.workers()} == {"killed", "live"}, "it is back"
 
