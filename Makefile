@@ -18,7 +18,7 @@ check: setup ## format, lint, types, import contracts
 test: setup ## all tests, on a real Valkey and real engines (those without a service of their own side by side)
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/integration tests/fundamentals tests/engines
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not engine" tests/system
-	@$(BIN)/pytest -m engine tests/system
+	@$(BIN)/pytest -n 2 --dist loadfile -m engine tests/system
 chaos: setup ## kill, pause and restart parts under load, then balance the books (JOBS=, DURATION=, SEED=, ENGINE=vllm, WITHOUT=fencing|sweeper)
 	@$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),1000) --duration $(or $(DURATION),60) --seed $(or $(SEED),1) \
 		--engine $(or $(ENGINE),fake) $(if $(WITHOUT),--without $(WITHOUT))

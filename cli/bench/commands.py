@@ -33,6 +33,9 @@ def throughput(
         int | None,
         typer.Option(help="Pairs of each arm in each round. Default: 1,000; for fake-gpu 4,000.", min=1),
     ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Also the same parts without a promise: what those cost.")
+    ] = False,
     repeats: Repeats = 5,
     json: Json = None,
     plots: Plots = None,
@@ -50,6 +53,8 @@ def throughput(
     gain: service / the same with one job in the engine at a time.
     engine's: LLM on all pairs at once / on one job at a time.
     share: gain / engine's.
+    bare (--bare): FastAPI, Celery, Valkey and the same engine, where a job
+    is not stored, leased or known after its answer; service / bare.
 
     PODIUM_ENGINE__PREFIX_CACHING=true lets all arms compute a shared
     beginning of prompts once, as a service does by default.
@@ -57,7 +62,9 @@ def throughput(
     from cli.bench import throughput as bench
     from cli.bench.report import Output
 
-    asked = bench.Options(tuple(model or bench.MODELS), tuple(docs or bench.DOCUMENTS), pairs, repeats)
+    asked = bench.Options(
+        tuple(model or bench.MODELS), tuple(docs or bench.DOCUMENTS), pairs, repeats, bare=bare
+    )
     run_to_exit(lambda: bench.throughput(asked, Output(json, plots, markdown)))
 
 

@@ -132,6 +132,17 @@ class Room:
         self._until(part, lambda: "Ctrl-C stops everything" in part.log.read_text(errors="replace"))
         return Service(f"http://127.0.0.1:{port}", data_dir, part, model)
 
+    def bare(self, model: str) -> Service:
+        """Starts the same parts without a promise: `bench.bare`."""
+        self.profile(model)
+        self._tell(f"{model}: starting the same parts without a promise")
+        name, port = self._name("bare"), free_port()
+        command = [sys.executable, "-m", "bench.bare", "api", f"--port={port}", f"--model={model}"]
+        part = self.stack.start(name, command, self._env(model, {}), grace=30)
+        url = f"http://127.0.0.1:{port}"
+        self._until(part, lambda: _healthy(url))
+        return Service(url, self._folder / name, part, model)
+
     def server(self, model: str, like: RawEngine) -> Server:
         """Starts vLLM's own server with the arguments and the environment of the raw engine."""
         self._tell(f"{model}: starting vLLM's own server")

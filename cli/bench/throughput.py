@@ -14,7 +14,7 @@ from typing import Any
 from bench import texts
 from bench.texts import Question
 from cli.bench import figures, machine, report
-from cli.bench.arms import RawEngine
+from cli.bench.arms import RawEngine, Server, Service
 from cli.bench.meter import Steps
 from cli.bench.report import Column, Output, console
 from cli.bench.room import FAKE, TINY, Room, check_engine, room, workshop
@@ -44,11 +44,22 @@ COLUMNS = (
     Column("coalescing_share", "share", 2),
 )
 
+BARE_COLUMNS = (
+    Column("bare_pairs_per_s", "bare", 0),
+    Column("against_bare", "ratio", 2),
+    Column("bare_ratio", "bare's own", 2),
+)
+
 EXPLAINED = (
     "pairs/s, medians; a ratio is the median of each round's own. raw engine: the better of LLM on all at "
     "once and AsyncLLM at its best concurrency. ratio: service / what stands before it. gain: service / the "
     "same with engine.coalesce=false. engine's: LLM on all at once / on one job at a time. share: gain / "
     "engine's."
+)
+
+BARE_EXPLAINED = (
+    "bare: FastAPI, Celery, Valkey and the same engine with none of Podium's promises (bench/bare.py); "
+    "service / bare; bare's own: bare / raw engine."
 )
 
 ALIKE = 0.02
@@ -74,6 +85,7 @@ class Options:
     pairs: int | None = None
     repeats: int = 5
     seed: int = 1
+    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,12 +119,12 @@ def throughput(options: Options, output: Output) -> int:
 
 def _measure_all(options: Options, rows: list[dict[str, Any]], engines: dict[str, Any]) -> None:
     """Appends to `rows` as they are measured."""
-    arms = sum(4 if model == FAKE else 6 for model in options.models)
+    arms = sum((4 if model == FAKE else 6) + options.bare for model in options.models)
     total = arms * (options.repeats + 1) * len(options.documents)
     with workshop() as folder, Steps(console, total) as steps:
         for number, model in enumerate(options.models):
             with room(folder / str(number), steps.now) as here:
-                bench = start(here, model, options.seed)
+                bench = start(here, model, options.seed, bare=options.bare)
                 engines[model] = bench.engine
                 for documents in options.documents:
                     rows.append(measure(bench, model, documents, options, steps))
@@ -127,8 +139,8 @@ def _tell(
     engines: Mapping[str, Any],
 ) -> None:
     made = report.made("throughput", asdict(options), about, engines=engines, rows=rows)
-    report.show(output, rows, COLUMNS)
-    console.print(EXPLAINED, style="dim")
+    report.show(output, rows, COLUMNS + BARE_COLUMNS if options.bare else COLUMNS)
+    console.print(f"{EXPLAINED} {BARE_EXPLAINED}" if options.bare else EXPLAINED, style="dim")
     for model, difference in {row["model"]: row["largest_score_difference"] for row in rows}.items():
         if difference > ALIKE:
             console.print(f"note: {model}: the arms' scores differ by up to {difference:.2g}")
@@ -144,55 +156,36 @@ def told(row: Mapping[str, Any]) -> str:
     return f"{row['model']}, {row['docs_per_job']} documents: {row['service_pairs_per_s']} pairs/s"
 
 
-def start(here: Room, model: str, seed: int) -> Bench:
-    """Starts the arms of `model` and compares their scores."""
-    if model == FAKE:
-        return _start_fake(here)
-    llm, asynchronous = here.raw("llm", model), here.raw("async", model)
-    service = here.service(model)
-    alone = here.service(model, PODIUM_ENGINE__COALESCE="false")
-    server = here.server(model, llm)
-    parts = {"llm": llm.part, "one_job": llm.part, "async_llm": asynchronous.part}
-    parts |= {"service": service.part, "uncoalesced": alone.part, "vllm_serve": server.part}
+def start(here: Room, model: str, seed: int, *, bare: bool = False) -> Bench:
+    """Starts the arms of `model` and compares their scores. `bare`: one more, without a promise."""
+    fake = model == FAKE
+    raw = here.raw(ENGINE if fake else "llm", model)
+    found: dict[str, RawEngine | Service | Server] = {ENGINE if fake else "llm": raw, "one_job": raw}
+    if not fake:
+        found["async_llm"] = here.raw("async", model)
+    service = found["service"] = here.service(model)
+    found["uncoalesced"] = here.service(model, PODIUM_ENGINE__COALESCE="false")
+    if not fake:
+        found["vllm_serve"] = here.server(model, raw)
+    if bare:
+        found["bare"] = here.bare(model)
     asked = texts.questions(seed + 999, 3, 5)
     ours = service.scores(asked)
-    difference = max(farthest(ours, other.scores(asked)) for other in (llm, asynchronous, server))
+    one_by_one = frozenset({"one_job", "uncoalesced"})
     return Bench(
-        {
-            "llm": lambda asked, _: llm.score(asked),
-            "one_job": lambda asked, _: llm.score(asked, 1),
-            "async_llm": lambda asked, at_once: asynchronous.score(asked, at_once),
-            "service": lambda asked, at_once: service.score(asked, at_once or 32),
-            "uncoalesced": lambda asked, at_once: alone.score(asked, at_once or 32),
-            "vllm_serve": lambda asked, at_once: server.score(asked, at_once or 32),
-        },
-        lambda arm: here.only(parts[arm]),
-        frozenset({"one_job", "uncoalesced"}),
-        frozenset({"async_llm", "service", "vllm_serve"}),
-        _engine(here, model, llm),
-        difference,
+        {name: _arm(name, arm) for name, arm in found.items()},
+        lambda arm: here.only(found[arm].part),
+        one_by_one,
+        frozenset({"async_llm", "service", "vllm_serve", "bare"} & found.keys()),
+        _engine(here, model, raw),
+        max(farthest(ours, found[arm].scores(asked)) for arm in found.keys() - one_by_one),
     )
 
 
-def _start_fake(here: Room) -> Bench:
-    raw = here.raw("engine", FAKE)
-    service = here.service(FAKE)
-    alone = here.service(FAKE, PODIUM_ENGINE__COALESCE="false")
-    parts = {ENGINE: raw.part, "one_job": raw.part, "service": service.part, "uncoalesced": alone.part}
-    asked = texts.questions(999, 3, 5)
-    return Bench(
-        {
-            ENGINE: lambda asked, _: raw.score(asked),
-            "one_job": lambda asked, _: raw.score(asked, 1),
-            "service": lambda asked, at_once: service.score(asked, at_once or 32),
-            "uncoalesced": lambda asked, at_once: alone.score(asked, at_once or 32),
-        },
-        lambda arm: here.only(parts[arm]),
-        frozenset({"one_job", "uncoalesced"}),
-        frozenset({"service"}),
-        _engine(here, FAKE, raw),
-        farthest(service.scores(asked), raw.scores(asked)),
-    )
+def _arm(name: str, arm: RawEngine | Service | Server) -> Arm:
+    if isinstance(arm, RawEngine):
+        return lambda asked, at_once: arm.score(asked, 1 if name == "one_job" else at_once)
+    return lambda asked, at_once: arm.score(asked, at_once or 32)
 
 
 def _engine(here: Room, model: str, raw: RawEngine) -> dict[str, Any]:
@@ -298,6 +291,9 @@ def row(
         "coalescing_share": figures.short(figures.divided(coalescing_gain, engine_gain)),
         "vllm_serve_pairs_per_s": median("vllm_serve"),
         "against_vllm_serve": ratio("service", "vllm_serve"),
+        "bare_pairs_per_s": median("bare"),
+        "against_bare": ratio("service", "bare"),
+        "bare_ratio": ratio("bare", engine),
         "llm_pairs_per_s": median("llm"),
         "async_llm_pairs_per_s": median("async_llm"),
         "engine_one_job_pairs_per_s": median("one_job"),

@@ -25,13 +25,24 @@ ROW = {
     "coalescing_share",
     "vllm_serve_pairs_per_s",
     "against_vllm_serve",
+    "bare_pairs_per_s",
+    "against_bare",
+    "bare_ratio",
     "rounds",
 }
 
 
 def test_throughput_of_the_fake_engine(tmp_path: Path) -> None:
     path, mark = tmp_path / "found.json", uuid.uuid4().hex
-    arguments = ["--model=fake-gpu", "--docs=5", "--pairs=100", "--repeats=1", f"--json={path}", "--markdown"]
+    arguments = [
+        "--markdown",
+        "--model=fake-gpu",
+        "--docs=5",
+        "--pairs=100",
+        "--repeats=1",
+        "--bare",
+        f"--json={path}",
+    ]
     said = subprocess.run(
         [sys.executable, "-m", "cli", "bench", "throughput", *arguments],
         env={**clean_environ(), "TMPDIR": str(tmp_path), MARK: mark},
@@ -48,9 +59,9 @@ def test_throughput_of_the_fake_engine(tmp_path: Path) -> None:
     (row,) = found["rows"]
     assert row.keys() >= ROW
     assert row["vllm_serve_pairs_per_s"] is None
-    for name in ("engine_pairs_per_s", "service_pairs_per_s", "uncoalesced_pairs_per_s"):
+    for name in ("engine_pairs_per_s", "service_pairs_per_s", "uncoalesced_pairs_per_s", "bare_pairs_per_s"):
         assert row[name] > 0
-    for name in ("engine_gain", "throughput_ratio", "coalescing_gain"):
+    for name in ("engine_gain", "throughput_ratio", "coalescing_gain", "against_bare", "bare_ratio"):
         assert 0 < row[name] < 1_000
     assert row["largest_score_difference"] == 0
     assert _left(mark) == []

@@ -128,16 +128,18 @@ def test_ratios_are_paired_and_medians_are_of_all_rounds() -> None:
     assert row["coalescing_gain"] == 3  # 3, 3, 2.5
     assert row["coalescing_share"] == 0.6
     assert row["against_vllm_serve"] == 1.5
+    assert row["bare_pairs_per_s"] is row["against_bare"] is row["bare_ratio"] is None  # it was not asked for
     assert len(row["rounds"]) == 3
     json.dumps(row)
 
 
 def test_the_fake_engines_row_has_no_vllm() -> None:
-    rounds = [{"engine": 100.0, "one_job": 20.0, "service": 90.0, "uncoalesced": 30.0}]
+    rounds = [{"engine": 100.0, "one_job": 20.0, "service": 90.0, "uncoalesced": 30.0, "bare": 95.0}]
     row = throughput.row("fake-gpu", 5, rounds, {}, 0.0)
     assert (row["better_engine"], row["engine_pairs_per_s"], row["throughput_ratio"]) == ("engine", 100, 0.9)
     assert row["engine_gain"] == 5
     assert row["vllm_serve_pairs_per_s"] is row["against_vllm_serve"] is row["llm_pairs_per_s"] is None
+    assert (row["bare_pairs_per_s"], row["bare_ratio"], row["against_bare"]) == (95, 0.95, 0.9474)
 
 
 def test_a_bench_that_is_stopped_keeps_the_rows_that_it_has(
