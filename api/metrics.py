@@ -35,6 +35,13 @@ OF_WORKERS = {
 }
 """Counters: where each is in a heartbeat, its name without Prometheus' `_total`, what it counts."""
 
+BY_KIND = {
+    "jobs": ("podium_jobs", "Jobs that a worker was told of, by how it left them.", "outcome"),
+    "callbacks": ("podium_callback_attempts", "By the state that each left its callback in.", "state"),
+    "sweeper": ("podium_mended", "What was lost or late, and mended by the sweeper.", "what"),
+}
+"""Counters of several kinds: part of a heartbeat, its name, what it counts, the kind's label."""
+
 
 @dataclass(frozen=True)
 class Figures(Collector):
@@ -68,11 +75,17 @@ class Figures(Collector):
                 if (value := worker.get(part, {}).get(field)) is not None:  # another version may have no such
                     counter.add_metric((worker["name"], worker["model"]), value)
             yield counter
+        for part, (name, about, label) in BY_KIND.items():
+            counter = CounterMetricFamily(name, about, labels=("worker", "model", label))
+            for worker in workers:
+                for kind, value in worker.get(part, {}).items():
+                    counter.add_metric((worker["name"], worker["model"], kind), value)
+            yield counter
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Queues, workers, engines and caches, in Prometheus' text format."""
+    """Queues, workers, engines, caches, callbacks and recoveries, in Prometheus' text format."""
     state = request.app.state
     registry = CollectorRegistry()
     registry.register(Figures(state.store, state.waiting.count))

@@ -28,6 +28,7 @@ from worker import golden, profiles
 from worker.cache import Cache
 from worker.cache import connect as connect_cache
 from worker.coalescer import Coalescer
+from worker.counts import Counts
 from worker.delivery import Delivery
 from worker.egress import Egress
 from worker.engines.base import Engine, EngineInfo
@@ -39,7 +40,7 @@ from worker.lanes import InteractiveFirst
 from worker.leases import Leases
 from worker.profiles import ModelProfile
 from worker.provenance import provenance
-from worker.runner import Runner
+from worker.runner import Ended, Runner
 from worker.sweeper import Sweeper
 from worker.tasks import register_deliver, register_score
 
@@ -90,6 +91,7 @@ def score(settings: Settings) -> int:
         reads = connect_cache(settings.redis_url)
         closing.callback(reads.close)
         cache = Cache(reads, profile, engine.info, settings.cache)
+        left = Counts(ended.name.lower() for ended in Ended)
         about = _about(
             name,
             "score",
@@ -98,6 +100,7 @@ def score(settings: Settings) -> int:
                 "engine": engine.statistics(),
                 "cache": {**cache.statistics(), "shared": coalescer.shared},
                 "serves": serves,
+                "jobs": left.all(),
             },
         )
         for part in (coalescer, leases):
@@ -105,7 +108,7 @@ def score(settings: Settings) -> int:
             closing.callback(part.close)
         doorbell = Doorbell(app, redis)
         runner = Runner(store, doorbell, engine, coalescer, cache, leases, profile, settings, name)
-        register_score(app, runner.run)
+        register_score(app, runner.run, left)
         _drain_on_sigterm(settings.worker.drain.total_seconds(), coalescer.hand_back)
         queues = [queue_name(profile.name, lane) for lane in Lane]
         order = partial(InteractiveFirst, min(settings.worker.bulk_threads, settings.worker.threads - 1))
@@ -129,9 +132,13 @@ def callbacks(settings: Settings) -> int:
         egress = Egress(settings.allowed_networks, settings.callbacks.timeout)
         closing.callback(egress.close)
         secret = settings.callback_secret.get_secret_value()
-        register_deliver(app, Delivery(store, egress, secret, settings.callbacks.hold).deliver)
-        about = _about(name, "callbacks", settings, dict)
+        delivery = Delivery(store, egress, secret, settings.callbacks.hold)
+        register_deliver(app, delivery.deliver)
         sweeper = Sweeper(store, Doorbell(app, redis), settings)
+        counted = {"callbacks": delivery.attempts, "sweeper": sweeper.mended}
+        about = _about(
+            name, "callbacks", settings, lambda: {part: counts.all() for part, counts in counted.items()}
+        )
         sweeper.start()
         closing.callback(sweeper.close)
         return _serve(app, Heartbeat(store, name, about), [CALLBACKS], settings.callbacks.threads)

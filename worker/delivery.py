@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from jobs.errors import CallbackForbidden
 from jobs.states import CallbackState, Outcome
 from jobs.store import Store
 from worker import signing
+from worker.counts import Counts
 from worker.egress import Egress
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ class Delivery:
     egress: Egress
     secret: str
     hold: timedelta
+    attempts: Counts = field(default_factory=lambda: Counts(CallbackState))
+    """By the state that each one left its callback in."""
 
     def deliver(self, job_id: str) -> str:
         """Makes the attempt that is due. The schedule rests in Redis: nothing here waits or retries."""
@@ -37,6 +40,7 @@ class Delivery:
         attempt = self._attempt(record, record.body)
         state, wait = _judge(attempt, len(record.attempts) + 1 - record.replayed_after)
         self.store.settle_callback(job_id, state, attempt, wait)
+        self.attempts.add(state)
         log.info("callback of %s: %s (%s)", job_id, state.value, attempt["answer"])
         return state.value
 

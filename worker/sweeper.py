@@ -15,11 +15,16 @@ from jobs.queue import Doorbell
 from jobs.settings import Settings
 from jobs.states import JobState, Outcome
 from jobs.store import Store
+from worker.counts import Counts
 
 log = logging.getLogger(__name__)
 
 AT_MOST = 500
 """Entries of each kind that one round handles."""
+
+
+MENDED = ("lease_lost", "poisoned", "expired", "announced_again")
+"""What a sweeper counts. A job whose lease was lost is announced again too."""
 
 
 class Sweeper:
@@ -32,6 +37,7 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._patient_until = 0.0
         self._rung: dict[tuple[str, str], int] = {}
+        self.mended = Counts(MENDED)
 
     def start(self) -> None:
         self._thread.start()
@@ -69,7 +75,9 @@ class Sweeper:
                 why = Failure(
                     code=Expired.code, message=f"it did not {what} within the time that was asked for"
                 )
-                self._ending.of_job(job, JobState.EXPIRED, why, generation=None, before=before)
+                ended = self._ending.of_job(job, JobState.EXPIRED, why, generation=None, before=before)
+                if ended is Outcome.OK:
+                    self.mended.add("expired")
 
     def take_back(self) -> None:
         """Jobs whose lease has ended go back to their queue, charged; after too many, they fail as poison."""
@@ -80,6 +88,7 @@ class Sweeper:
                 self._poison(lost.job_id, lost.generation, lost.attempts + 1)
             elif self._store.release(lost.job_id, lost.generation, charge=charge) is Outcome.OK:
                 log.warning("lease lost: %s (generation %d) is queued again", lost.job_id, lost.generation)
+                self.mended.add("lease_lost")
                 self._announce(lost.job_id)
 
     def ring_again(self) -> None:
@@ -117,11 +126,13 @@ class Sweeper:
         job = self._store.get(job_id)
         if job is not None and job.state is JobState.QUEUED:
             self._doorbell.announce(job_id, job.model, job.lane)
+            self.mended.add("announced_again")
         self._store.announced([job_id])
 
     def _poison(self, job_id: str, generation: int, attempts: int) -> None:
         job = self._store.get(job_id)
         if job is not None:
             why = Failure(code=Poisoned.code, message=f"{attempts} workers were lost with it")
-            self._ending.of_job(job, JobState.FAILED, why, generation=generation)
-            log.error("poison: %s is failed after %d attempts", job_id, attempts)
+            if self._ending.of_job(job, JobState.FAILED, why, generation=generation) is Outcome.OK:
+                log.error("poison: %s is failed after %d attempts", job_id, attempts)
+                self.mended.add("poisoned")

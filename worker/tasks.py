@@ -7,6 +7,7 @@ from celery.exceptions import Reject, Retry
 
 from jobs import queue
 from jobs.errors import StoreUnavailable
+from worker.counts import Counts
 from worker.runner import Ended
 
 
@@ -14,13 +15,16 @@ class JobFailed(Exception):
     """The job has ended as failed; the store has its error."""
 
 
-def register_score(app: Celery, run: Callable[[str], Ended]) -> None:
+def register_score(app: Celery, run: Callable[[str], Ended], counts: Counts) -> None:
+    """`counts`: of how jobs were left, by the names of `Ended`."""
+
     @app.task(name=queue.SCORE)  # type: ignore[untyped-decorator]
     def score(job_id: str) -> str:
         try:
             ended = run(job_id)
         except StoreUnavailable as error:
             raise Retry("Redis is away: the lease and the sweeper recover this job") from error
+        counts.add(ended.name.lower())
         match ended:
             case Ended.SUCCEEDED:
                 return ended.value

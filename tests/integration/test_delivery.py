@@ -137,6 +137,8 @@ def test_410_ends_the_attempts_and_a_redirect_is_not_followed(store: Store, targ
         assert len(target.received) == 1
         target.status = 410
         assert deliver.deliver("job-1") == CallbackState.EXHAUSTED
+        assert deliver.attempts.all()[CallbackState.PENDING] == 1
+        assert deliver.attempts.all()[CallbackState.EXHAUSTED] == 1
 
 
 @pytest.mark.usefixtures("ended")

@@ -135,17 +135,20 @@ def create(store: Store, *, start: int | None = None, finish: int | None = None)
     store.create(new_job().model_copy(update=within))
 
 
-def sweep(redis: Redis, doorbell: Doorbell, settings: Settings, after: float) -> None:
-    Sweeper(Store(redis, offset=timedelta(seconds=after)), doorbell, settings).expire()
+def sweep(redis: Redis, doorbell: Doorbell, settings: Settings, after: float) -> int:
+    """How many have expired."""
+    sweeper = Sweeper(Store(redis, offset=timedelta(seconds=after)), doorbell, settings)
+    sweeper.expire()
+    return sweeper.mended.all()["expired"]
 
 
 def test_a_job_that_did_not_start_in_time_expires(
     settings: Settings, redis: Redis, store: Store, doorbell: Doorbell
 ) -> None:
     create(store, start=60)
-    sweep(redis, doorbell, settings, 55)
+    assert sweep(redis, doorbell, settings, 55) == 0
     assert get(store).state is JobState.QUEUED
-    sweep(redis, doorbell, settings, 65)
+    assert sweep(redis, doorbell, settings, 65) == 1
     expired(store, "did not start")
 
 

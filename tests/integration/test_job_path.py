@@ -104,7 +104,9 @@ def test_a_lost_lease_goes_back_charged_and_a_kept_one_does_not(
         store.claim(job_id, "worker-1", LEASE)
     later = Store(redis, offset=timedelta(seconds=10))
     later.renew([("kept", 1, 2)], LEASE)
-    Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings).sweep()
+    sweeper = Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings)
+    sweeper.sweep()
+    assert sweeper.mended.all() == {"lease_lost": 1, "announced_again": 1, "poisoned": 0, "expired": 0}
     lost, kept = store.get("lost"), store.get("kept")
     assert lost is not None
     assert kept is not None
@@ -120,7 +122,9 @@ def test_a_job_that_loses_every_worker_is_poison_and_its_callback_says_so(
     for generation in range(1, settings.jobs.max_attempts + 1):
         assert isinstance(store.claim("job-1", "worker-1", LEASE), Claim)
         store.renew([("job-1", generation, 0)], LEASE, inside=True)
-        Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings).take_back()
+        sweeper = Sweeper(Store(redis, offset=timedelta(seconds=20)), doorbell, settings)
+        sweeper.take_back()
+    assert sweeper.mended.all() == {"lease_lost": 0, "announced_again": 0, "poisoned": 1, "expired": 0}
     job, callback = store.get("job-1"), store.callback("job-1")
     assert job is not None
     assert job.error is not None

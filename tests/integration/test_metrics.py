@@ -70,6 +70,17 @@ def test_the_metrics_tell_of_live_workers_engines_and_caches(client: TestClient,
     assert found["podium_shared_pairs_total"] == {worker: 2}
 
 
+def test_the_metrics_tell_what_became_of_jobs_callbacks_and_leases(client: TestClient, store: Store) -> None:
+    about = {"role": "score", "model": "m", "jobs": {"succeeded": 5, "handed_back": 0}}
+    store.heartbeat("a", {"name": "a", **about}, LEASE)
+    about = {"role": "callbacks", "model": "m", "callbacks": {"delivered": 3}, "sweeper": {"lease_lost": 1}}
+    store.heartbeat("b", {"name": "b", **about}, LEASE)
+    found = figures(client)
+    assert found["podium_jobs_total"] == {("m", "succeeded", "a"): 5, ("m", "handed_back", "a"): 0}
+    assert found["podium_callback_attempts_total"] == {("m", "delivered", "b"): 3}
+    assert found["podium_mended_total"] == {("m", "lease_lost", "b"): 1}
+
+
 def test_one_worker_of_another_version_hides_no_other(client: TestClient, store: Store) -> None:
     store.heartbeat("old", {"name": "old", "role": "score", "model": "m", "cache": {"hits": 1}}, LEASE)
     store.heartbeat("new", {"name": "new", "role": "score", "model": "m", "engine": {"steps": 2}}, LEASE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import keys
 from jobs.model import Lane
@@ -58,6 +59,8 @@ def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_re
         assert again.result is not None
         assert again.result.provenance.worker.startswith(running.worker(paused))
         assert record(running, job_id) == ended
+        until("the lost lease is counted", lambda: counted(running, "podium_mended", "lease_lost") == 1, 10)
+        until("so is the late write", lambda: counted(running, "podium_jobs", "not_ours") >= 1, 10)
 
 
 def test_a_worker_at_sigterm_finishes_what_fits_into_the_grace_time(tmp_path: Path) -> None:
@@ -221,6 +224,13 @@ def test_duplicate_delivery_of_a_message_is_refused_and_stores_no_duplicate(tmp_
 
 def refused(said: str) -> bool:
     return "stale write refused" in said or "is gone: SUPERSEDED" in said
+
+
+def counted(running: Parts, family: str, kind: str) -> float:
+    """What `/metrics` tells of one kind, of all live workers."""
+    families = text_string_to_metric_families(running.call("GET", "/metrics").text)
+    samples = next(one.samples for one in families if one.name == family)
+    return sum(sample.value for sample in samples if kind in sample.labels.values())
 
 
 def record(running: Parts, job_id: str) -> tuple[str, str]:
