@@ -84,7 +84,9 @@ def make_api(url: str) -> FastAPI:
             await pubsub.subscribe(ANSWERS)
             async for heard in pubsub.listen():
                 if heard["type"] == "message":
-                    waiting.pop(heard["data"][:ID].decode()).set_result(heard["data"][ID:])
+                    answer = waiting.pop(heard["data"][:ID].decode())
+                    if not answer.done():  # its client may have left
+                        answer.set_result(heard["data"][ID:])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
