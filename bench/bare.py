@@ -37,9 +37,8 @@ from jobs.message import BODY, JOB, TAG, TASK, blank
 from jobs.model import Document, Lane, Work
 from jobs.settings import Settings
 from worker import profiles, prompts
-from worker.app import linger, start_engine
+from worker.app import make_coalescer, start_engine
 from worker.cache import nothing_known
-from worker.coalescer import Coalescer
 from worker.engines.pdeathsig import die_with_parent
 from worker.engines.thread import EngineThread
 from worker.ranking import rank, scores_of
@@ -117,13 +116,7 @@ def work(settings: Settings) -> None:
     profile = profiles.load(settings.model, settings.models_dir)
     thread, redis = EngineThread(), Redis.from_url(settings.redis_url)
     engine = thread.submit(start_engine, profile, settings).result()
-    coalescer = Coalescer(
-        engine,
-        thread,
-        window_tokens=settings.engine.window_tokens,
-        coalesce=settings.engine.coalesce,
-        linger=linger(settings, engine.info),
-    )
+    coalescer = make_coalescer(engine, thread, settings)
     coalescer.start()
     app = make_app(settings.redis_url)
 

@@ -79,14 +79,7 @@ def score(settings: Settings) -> int:
             signal.signal(FAKE_ENGINE_DIES, lambda *_: engine.die())
         log.info("the engine is ready after %.0f s", time.monotonic() - started)
         serves = thread.submit(_pass_the_gate, engine, profile, name).result()
-        coalescer = Coalescer(
-            engine,
-            thread,
-            window_tokens=settings.engine.window_tokens,
-            coalesce=settings.engine.coalesce,
-            linger=linger(settings, engine.info),
-            on_death=_stop_celery,
-        )
+        coalescer = make_coalescer(engine, thread, settings, _stop_celery)
         leases = Leases(store, settings.jobs.lease)
         reads = connect_cache(settings.redis_url)
         closing.callback(reads.close)
@@ -155,6 +148,19 @@ def start_engine(profile: ModelProfile, settings: Settings) -> Engine:
     from worker.engines.vllm import VllmEngine  # imports torch: seconds, and a GPU's memory
 
     return VllmEngine(profile, settings.engine)
+
+
+def make_coalescer(
+    engine: Engine, thread: EngineThread, settings: Settings, on_death: Callable[[], None] = lambda: None
+) -> Coalescer:
+    return Coalescer(
+        engine,
+        thread,
+        window_tokens=settings.engine.window_tokens,
+        coalesce=settings.engine.coalesce,
+        linger=linger(settings, engine.info),
+        on_death=on_death,
+    )
 
 
 def linger(settings: Settings, about: EngineInfo) -> float:
