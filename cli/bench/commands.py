@@ -69,6 +69,36 @@ def throughput(
 
 
 @app.command()
+def cost(
+    model: Annotated[
+        str, typer.Option(help="A profile; fake-gpu here takes a GPU's time and no core.")
+    ] = "tiny-qwen3",
+    docs: Annotated[int, typer.Option(help="Documents of a job.", min=1)] = 5,
+    jobs: Annotated[int, typer.Option(help="Jobs of each arm in each round.", min=10)] = 300,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Also the same parts without a promise: what those cost.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(help="Interleaved rounds; medians are shown.", min=1)] = 8,
+    json: Json = None,
+    markdown: Markdown = False,
+) -> None:
+    """What a job costs in core time beside its engine, by part: 2 minutes.
+
+    API, worker, Valkey, callbacks, client: milliseconds of a core for a job,
+    as the kernel counts each thread's time. Where the engine computes on
+    the same cores, it says more than pairs/s, which drift with the machine.
+    engine, waited: the engine's threads ran, and waited for a core.
+    bare (--bare): FastAPI, Celery, Valkey and the same engine, where a job
+    is not stored, leased or known after its answer.
+    """
+    from cli.bench import cost as bench
+    from cli.bench.report import Output
+
+    asked = bench.Options(model, docs, jobs, repeats, bare=bare)
+    run_to_exit(lambda: bench.cost(asked, Output(json, None, markdown)))
+
+
+@app.command()
 def overhead(
     model: Annotated[
         str, typer.Option(help="A profile; the tiny one has the least engine to hide in.")

@@ -68,6 +68,29 @@ def test_throughput_of_the_fake_engine(tmp_path: Path) -> None:
     assert [left.name for left in tmp_path.iterdir()] == ["found.json"]
 
 
+def test_cost_of_a_job_by_part(tmp_path: Path) -> None:
+    path, mark = tmp_path / "found.json", uuid.uuid4().hex
+    said = subprocess.run(
+        [
+            *(sys.executable, "-m", "cli", "bench", "cost", "--markdown", "--model=fake-gpu"),
+            *("--jobs=20", "--repeats=1", f"--json={path}"),
+        ],
+        env={**clean_environ(), "TMPDIR": str(tmp_path), MARK: mark},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "| service |" in said.stdout
+    (row,) = json.loads(path.read_text())["rows"]
+    for part in ("api", "worker", "valkey", "client"):
+        assert row[f"{part}_ms"] > 0, part
+    assert row["engine_ms"] == 0  # it takes a GPU's time and no core
+    assert row["all_ms"] < 1_000 / row["pairs_per_s"] * 5 * psutil.cpu_count()  # no more than there is
+    assert _left(mark) == []
+
+
 def test_a_bench_that_is_told_twice_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
     mark, log = uuid.uuid4().hex, tmp_path / "said"
     with log.open("w") as said:

@@ -11,6 +11,7 @@ import pytest
 from bench import texts
 from cli.bench import (
     cache,
+    cost,
     figures,
     growth,
     lanes,
@@ -162,6 +163,53 @@ def test_jobs_in_flight_are_never_more_than_there_are() -> None:
     assert throughput.at_once_of(1_000, 1) == [32, 128, 512]
     assert throughput.at_once_of(10, 100) == [2, 5]
     assert throughput.at_once_of(1, 5_000) == [1]
+
+
+def test_core_time_is_charged_to_parts_and_busy_threads_of_a_worker_are_its_engine() -> None:
+    def ran(**threads: tuple[float, float]) -> cost.Threads:
+        """Milliseconds by part and thread: `api_1` is the first of the API."""
+        named = ((name.rsplit("_", 1), found) for name, found in threads.items())
+        return {(p, int(n)): cost.Ran(int(a * 1e6), int(b * 1e6)) for (p, n), (a, b) in named}
+
+    before = ran(api_1=(500, 7), worker_1=(900, 50), worker_2=(10, 0), valkey_1=(3, 3))
+    after = ran(
+        api_1=(540, 9),
+        worker_1=(1_800, 90),
+        worker_2=(30, 9),
+        worker_3=(249, 9),  # new, and not busy for more than a quarter of the second
+        valkey_1=(9, 3),
+        engine_1=(100, 10),  # a process of its own
+        client_1=(2, 1),
+    )
+    found = cost.split(before, after, seconds=1.0)
+    assert {part: took / 1e6 for part, took in found.items() if took} == {
+        "api": 40,
+        "worker": 20 + 249,
+        "valkey": 6,
+        "client": 2,
+        "engine": 900 + 100,
+        "engine_waited": 40 + 10,
+        "all": 40 + 269 + 6 + 2,
+    }
+    assert found["callbacks"] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("/venv/bin/python -m cli api --host=127.0.0.1 --port=8000 --no-page ", "api"),
+        ("/venv/bin/python -m bench.bare api --port=8000 --model=tiny-qwen3", "api"),
+        ("[celeryd: score-4236@vm:MainProcess] -active- (worker score)", "worker"),
+        ("[celeryd: celery@vm:MainProcess] -active- (worker --model=tiny-qwen3)", "worker"),
+        ("[celeryd: callbacks-4237@vm:MainProcess] -active- (worker callbacks)", "callbacks"),
+        ("/venv/bin/python -m cli up --port=8000 --model=tiny-qwen3", "callbacks"),
+        ("/some/where/valkey-server 127.0.0.1:6379", "valkey"),
+        ("VLLM::EngineCore", "engine"),
+        ("", "callbacks"),
+    ],
+)
+def test_a_process_is_known_by_its_command_line(command: str, part: str) -> None:
+    assert cost.part_of(command) == part
 
 
 def test_percentiles_and_slopes() -> None:
