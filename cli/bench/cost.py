@@ -1,7 +1,7 @@
 """`podium bench cost`: milliseconds of a core that a job takes, by the part that takes them.
 
 Where an engine computes on the cores that all else needs too, pairs/s say little: they drift with the machine
-by 10 % within seconds. Core time does not: it is counted by the kernel, for each thread
+by 10 % within seconds. Core time drifts less: it is counted by the kernel, for each thread
 (`/proc/…/schedstat`: nanoseconds for which it ran, and for which it waited for a core).
 """
 
@@ -27,7 +27,7 @@ engine's. At saturation those run nearly always, and the next one a tenth of tha
 """
 
 PARTS = ("api", "worker", "valkey", "callbacks", "client")
-"""What a job is charged to, beside its engine. `callbacks` has the process in it that started the parts."""
+"""What a job is charged to, beside its engine: processes, as `arms.part_of` names them, and this one."""
 
 COLUMNS = (
     Column("arm", "ms/job"),
@@ -112,22 +112,12 @@ def cost(options: Options, output: Output) -> int:
 def measure(arm: Service, options: Options, number: int) -> dict[str, float]:
     """One round: what each part took for a job, in ms."""
     asked = texts.questions(options.seed * 1_009 + number, options.jobs, options.documents)
-    processes = parts(arm.part.process.pid)
+    processes = {os.getpid(): "client", **arm.processes()}
     before = now(processes)
     seconds = arm.score(asked, options.at_once)
     after = now(processes)
     found = {part: ran / 1e6 / options.jobs for part, ran in split(before, after, seconds).items()}
     return {**found, "pairs_per_s": texts.pairs(asked) / seconds}
-
-
-def parts(pid: int) -> dict[int, str]:
-    """Which part each process of a service is, and this one."""
-    found = {os.getpid(): "client"}
-    for one in machine.family(pid):
-        with suppress(FileNotFoundError):  # it has ended
-            said = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ")
-            found[one] = part_of(said.decode(errors="replace"))
-    return found
 
 
 def now(processes: Mapping[int, str]) -> Threads:
@@ -138,18 +128,6 @@ def now(processes: Mapping[int, str]) -> Threads:
                 ran, waited, _ = (task / "schedstat").read_text(encoding="ascii").split()
                 found[part, int(task.name)] = Ran(int(ran), int(waited))
     return found
-
-
-def part_of(command: str) -> str:
-    """Which part a process is, by its command line."""
-    words = command.split()
-    if "VLLM::" in command:
-        return "engine"
-    if words and words[0].endswith(("valkey-server", "redis-server")):
-        return "valkey"
-    if "api" in words[1:5]:
-        return "api"
-    return "worker" if "celeryd:" in command and "callbacks-" not in command else "callbacks"
 
 
 def split(before: Threads, after: Threads, seconds: float) -> dict[str, float]:

@@ -172,9 +172,8 @@ async def _answers(
 
 def _api(service: Service) -> psutil.Process:
     """The process that serves HTTP."""
-    children = psutil.Process(service.part.process.pid).children(recursive=True)
-    (found,) = [child for child in children if "api" in child.cmdline()[1:5]]
-    return found
+    (found,) = [pid for pid, part in service.processes().items() if part == "api"]
+    return psutil.Process(found)
 
 
 def _cpu(process: psutil.Process) -> float:

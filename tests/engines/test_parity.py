@@ -85,7 +85,7 @@ def test_qwen3_token_ids_equal_the_model_cards_id_by_id(tiny: Loaded, max_tokens
                    zip(built.sequences, DOCUMENTS, strict=True)]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(TEXTS, min_size=1, max_size=4), TEXTS, TEXTS.filter(bool))
 def test_what_all_prompts_share_is_tokenized_once_and_the_ids_are_the_same(
     tiny: Loaded, documents: list[str], query: str, instruction: str

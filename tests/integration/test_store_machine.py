@@ -139,7 +139,6 @@ def test_no_interleaving_breaks_the_store(redis: Redis) -> None:
         settings=settings(
             max_examples=60,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

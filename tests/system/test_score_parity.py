@@ -106,7 +106,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     queries,
     st.lists(st.one_of(texts, texts, texts, long_texts), min_size=10, max_size=10),
 )
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 def test_500_pairs_through_http_have_the_references_scores_to_1e_5(
     served: Served, model: int, query: str, documents: list[str]
 ) -> None:
@@ -128,7 +128,7 @@ def ranked(running: Parts, **job: Any) -> list[dict[str, Any]]:
 
 
 @given(queries, texts)
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, suppress_health_check=list(HealthCheck))
 def test_token_ids_are_the_references_id_by_id(served: Served, query: str, document: str) -> None:
     name, reference = next(iter(served.references.items()))
     profile = load(name, served.running.settings.models_dir)

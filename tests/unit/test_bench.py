@@ -10,6 +10,7 @@ import pytest
 
 from bench import texts
 from cli.bench import (
+    arms,
     cache,
     cost,
     figures,
@@ -209,7 +210,7 @@ def test_core_time_is_charged_to_parts_and_busy_threads_of_a_worker_are_its_engi
     ],
 )
 def test_a_process_is_known_by_its_command_line(command: str, part: str) -> None:
-    assert cost.part_of(command) == part
+    assert arms.part_of(command) == part
 
 
 def test_percentiles_and_slopes() -> None:

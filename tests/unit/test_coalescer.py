@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import EngineDied
@@ -110,7 +110,6 @@ def run(given_: list[Job], seed: int, linger: float = 0) -> Ran:
     return ran
 
 
-@settings(deadline=None)
 @given(jobs(like_each_other=False), seeds, lingers)
 def test_every_job_gets_exactly_its_outputs_in_order_and_nothing_is_lost(
     given_: list[Job], seed: int, linger: float
@@ -127,26 +126,22 @@ def test_every_job_gets_exactly_its_outputs_in_order_and_nothing_is_lost(
     assert ran.engine.steps <= ALL_HAPPENED + sequences, "each step ends something until all is done"
 
 
-@settings(deadline=None)
 @given(jobs(like_each_other=False), seeds)
 def test_the_tokens_in_the_engine_never_exceed_the_window(given_: list[Job], seed: int) -> None:
     assert run(given_, seed).most_tokens <= WINDOW
 
 
-@settings(deadline=None)
 @given(jobs(like_each_other=True), seeds)
 def test_no_sequence_is_in_the_engine_twice_at_one_time(given_: list[Job], seed: int) -> None:
     """Stronger than that none enters beside one of its own lane or above: it takes the place of one below."""
     assert run(given_, seed).in_twice == 0
 
 
-@settings(deadline=None)
 @given(jobs(like_each_other=True), seeds)
 def test_no_bulk_sequence_comes_in_while_an_interactive_one_waits(given_: list[Job], seed: int) -> None:
     assert run(given_, seed).overtaken == 0
 
 
-@settings(deadline=None)
 @given(jobs(like_each_other=True), seeds, lingers)
 def test_what_is_shared_is_what_the_engine_did_not_end(given_: list[Job], seed: int, linger: float) -> None:
     ran = run([replace(job, goes=None) for job in given_], seed, linger)
@@ -196,7 +191,6 @@ def test_a_long_sequence_comes_in_although_short_ones_never_stop_coming(lane: La
     assert ended_after[0] < 40 + 2 * 40 + 40, "a window, and the two jobs before it in its lane"
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(Lane), st.integers(1, 30)), min_size=2, max_size=8))
 def test_a_bulk_job_ends_soon_after_what_stands_before_it_however_much_stands_behind(
     asked: list[tuple[Lane, int]],
