@@ -43,16 +43,7 @@ def test_throughput_of_the_fake_engine(tmp_path: Path) -> None:
         "--bare",
         f"--json={path}",
     ]
-    said = subprocess.run(
-        [sys.executable, "-m", "cli", "bench", "throughput", *arguments],
-        env={**clean_environ(), "TMPDIR": str(tmp_path), MARK: mark},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert said.returncode == 0, said.stderr
-    assert "| fake-gpu | 5 |" in said.stdout
+    assert "| fake-gpu | 5 |" in _bench("throughput", *arguments, folder=tmp_path, mark=mark)
     found = json.loads(path.read_text())
     assert found["machine"]["cores"] >= 1
     assert found["engines"]["fake-gpu"]["settings"]["kind"] == "fake"
@@ -70,19 +61,8 @@ def test_throughput_of_the_fake_engine(tmp_path: Path) -> None:
 
 def test_cost_of_a_job_by_part(tmp_path: Path) -> None:
     path, mark = tmp_path / "found.json", uuid.uuid4().hex
-    said = subprocess.run(
-        [
-            *(sys.executable, "-m", "cli", "bench", "cost", "--markdown", "--model=fake-gpu"),
-            *("--jobs=20", "--repeats=1", f"--json={path}"),
-        ],
-        env={**clean_environ(), "TMPDIR": str(tmp_path), MARK: mark},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert said.returncode == 0, said.stderr
-    assert "| service |" in said.stdout
+    arguments = ["--markdown", "--model=fake-gpu", "--jobs=20", "--repeats=1", f"--json={path}"]
+    assert "| service |" in _bench("cost", *arguments, folder=tmp_path, mark=mark)
     (row,) = json.loads(path.read_text())["rows"]
     for part in ("api", "worker", "valkey", "client"):
         assert row[f"{part}_ms"] > 0, part
@@ -107,6 +87,20 @@ def test_a_bench_that_is_told_twice_to_end_leaves_nothing_behind(tmp_path: Path)
     assert bench.wait(timeout=60) != 0
     assert _left(mark) == []
     assert [left.name for left in tmp_path.iterdir()] == ["said"]
+
+
+def _bench(*arguments: str, folder: Path, mark: str) -> str:
+    """What the command says."""
+    said = subprocess.run(
+        [sys.executable, "-m", "cli", "bench", *arguments],
+        env={**clean_environ(), "TMPDIR": str(folder), MARK: mark},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    return said.stdout
 
 
 def _left(mark: str) -> list[str]:
