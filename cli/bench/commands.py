@@ -82,7 +82,7 @@ def cost(
     json: Json = None,
     markdown: Markdown = False,
 ) -> None:
-    """What a job costs in core time beside its engine, by part: 2 minutes.
+    """What a job costs in core time by part: 3 minutes with --bare, else less.
 
     API, worker, Valkey, callbacks, client: milliseconds of a core for a job,
     as the kernel counts each thread's time. Where the engine computes on

@@ -121,9 +121,10 @@ def measure(arm: Service, options: Options, number: int) -> dict[str, float]:
 
 
 def now(processes: Mapping[int, str]) -> Threads:
+    """What the kernel has counted so far. Threads and processes that have ended are left out."""
     found = {}
     for pid, part in processes.items():
-        for task in Path(f"/proc/{pid}/task").iterdir():
+        for task in Path(f"/proc/{pid}/task").glob("*"):
             with suppress(FileNotFoundError, ProcessLookupError):
                 ran, waited, _ = (task / "schedstat").read_text(encoding="ascii").split()
                 found[part, int(task.name)] = Ran(int(ran), int(waited))
