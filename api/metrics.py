@@ -6,6 +6,7 @@ Read at each scrape; nothing is kept here. A worker's counters are those of its 
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
@@ -28,6 +29,8 @@ OF_LANES = {
 OF_WORKERS = {
     ("engine", "steps"): ("podium_engine_steps", "Steps of the engine."),
     ("engine", "tokens"): ("podium_engine_tokens", "Tokens that the engine has computed."),
+    ("engine", "busy"): ("podium_engine_busy_seconds", "Seconds that the engine has stepped."),
+    ("engine", "jobs"): ("podium_engine_step_jobs", "Jobs inside the engine, summed over its steps."),
     ("cache", "hits"): ("podium_cache_hits", "Pairs whose score was known."),
     ("cache", "misses"): ("podium_cache_misses", "Pairs that were looked up in vain."),
     ("cache", "stored"): ("podium_cache_stored", "Scores that were kept."),
@@ -69,18 +72,30 @@ class Figures(Collector):
         for worker in workers:
             live.add_metric((worker["name"], worker["role"], worker["model"]), 1)
         yield live
+        limit = GaugeMetricFamily(
+            "podium_engine_step_tokens_max",
+            "Tokens that a step carries at most.",
+            labels=("worker", "model"),
+        )
+        yield _of_each(workers, limit, "engine", "step_tokens")
         for (part, field), (name, about) in OF_WORKERS.items():
-            counter = CounterMetricFamily(name, about, labels=("worker", "model"))
-            for worker in workers:
-                if (value := worker.get(part, {}).get(field)) is not None:  # another version may have no such
-                    counter.add_metric((worker["name"], worker["model"]), value)
-            yield counter
+            yield _of_each(workers, CounterMetricFamily(name, about, labels=("worker", "model")), part, field)
         for part, (name, about, label) in BY_KIND.items():
             counter = CounterMetricFamily(name, about, labels=("worker", "model", label))
             for worker in workers:
                 for kind, value in worker.get(part, {}).items():
                     counter.add_metric((worker["name"], worker["model"], kind), value)
             yield counter
+
+
+def _of_each(
+    workers: list[dict[str, Any]], family: CounterMetricFamily | GaugeMetricFamily, part: str, field: str
+) -> Metric:
+    """With the value of each worker that has one: another version may have no such."""
+    for worker in workers:
+        if (value := worker.get(part, {}).get(field)) is not None:
+            family.add_metric((worker["name"], worker["model"]), value)
+    return family
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

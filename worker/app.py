@@ -90,7 +90,11 @@ def score(settings: Settings) -> int:
             "score",
             settings,
             lambda: {
-                "engine": engine.statistics(),
+                "engine": {
+                    **engine.statistics(),
+                    **coalescer.statistics(),
+                    "step_tokens": engine.info.step_tokens,
+                },
                 "cache": {**cache.statistics(), "shared": coalescer.shared},
                 "serves": serves,
                 "jobs": left.all(),

@@ -78,6 +78,8 @@ class Coalescer:
         self._numbers = 0
         self._dropped = False  # some of what is inside may be wanted by nobody
         self.shared = 0
+        self._busy = 0.0
+        self._jobs = 0
         self._closing = False
         self.dead = threading.Event()
         self.leaving = threading.Event()
@@ -154,6 +156,12 @@ class Coalescer:
         if self._running is not None:
             self._running.result()
 
+    def statistics(self) -> dict[str, float]:
+        """Since its start: `busy`, seconds that the engine has stepped; `jobs`, those of which the engine had
+        something inside, summed over its steps.
+        """
+        return {"busy": self._busy, "jobs": self._jobs}
+
     def _run(self) -> None:
         try:
             while self._admit():
@@ -161,6 +169,7 @@ class Coalescer:
                     began = time.monotonic()
                     finished = self._engine.step()
                     self._step_took = time.monotonic() - began
+                    self._busy += self._step_took
                     self._collect(finished)
         except Exception as error:  # whatever it is, the engine can't be trusted any more
             log.exception("the engine died: %s", error)
@@ -193,6 +202,7 @@ class Coalescer:
                 for index in range(batch.next, batch.next + count):
                     self._enter(batch, index, entering, gone)
                 batch.next += count
+            self._jobs += len({*inside, *(batch for batch, _ in chosen)})
             self._waiting = [batch for batch in self._waiting if batch.next < len(batch.sequences)]
             given = [(key, self._inside[key].prompt, self._inside[key].urgent) for key in entering]
         if gone:

@@ -1,15 +1,21 @@
 """What Prometheus is told."""
 
+import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import promql_parser
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from api.app import create_app
+from api.metrics import BY_KIND, OF_WORKERS
 from jobs import keys
 from jobs.model import Claim
 from jobs.settings import Settings
@@ -17,6 +23,7 @@ from jobs.store import Store
 from tests.support.waiting import until
 
 LEASE = timedelta(seconds=30)
+DASHBOARD = Path(__file__).parents[2] / "configs" / "grafana" / "podium.json"
 
 
 @pytest.fixture
@@ -56,7 +63,8 @@ def test_the_metrics_tell_what_waits_and_runs_in_each_lane(client: TestClient, s
 def test_the_metrics_tell_of_live_workers_engines_and_caches(client: TestClient, store: Store) -> None:
     assert figures(client).get("podium_worker_up") is None
     cache = {"hits": 7, "misses": 5, "stored": 4, "shared": 2}
-    about = {"role": "score", "model": "minilm", "engine": {"steps": 3.0, "tokens": 99.0}, "cache": cache}
+    engine = {"steps": 3.0, "tokens": 99.0, "busy": 1.5, "jobs": 6, "step_tokens": 66}
+    about = {"role": "score", "model": "minilm", "engine": engine, "cache": cache}
     store.heartbeat("a", {"name": "a", **about}, LEASE)
     store.heartbeat("b", {"name": "b", "role": "callbacks", "model": "minilm"}, LEASE)
     found = figures(client)
@@ -64,6 +72,9 @@ def test_the_metrics_tell_of_live_workers_engines_and_caches(client: TestClient,
     worker = ("minilm", "a")
     assert found["podium_engine_steps_total"] == {worker: 3}
     assert found["podium_engine_tokens_total"] == {worker: 99}
+    assert found["podium_engine_busy_seconds_total"] == {worker: 1.5}
+    assert found["podium_engine_step_jobs_total"] == {worker: 6}
+    assert found["podium_engine_step_tokens_max"] == {worker: 66}
     assert found["podium_cache_hits_total"] == {worker: 7}
     assert found["podium_cache_misses_total"] == {worker: 5}
     assert found["podium_cache_stored_total"] == {worker: 4}
@@ -79,6 +90,47 @@ def test_the_metrics_tell_what_became_of_jobs_callbacks_and_leases(client: TestC
     assert found["podium_jobs_total"] == {("m", "succeeded", "a"): 5, ("m", "handed_back", "a"): 0}
     assert found["podium_callback_attempts_total"] == {("m", "delivered", "b"): 3}
     assert found["podium_mended_total"] == {("m", "lease_lost", "b"): 1}
+
+
+def test_each_query_of_the_dashboard_is_of_metrics_and_labels_that_there_are(
+    client: TestClient, store: Store
+) -> None:
+    client.post("/v1/jobs", json={"query": "blue sky", "documents": ["blue sky"]})
+    about: dict[str, Any] = {"name": "a", "role": "score", "model": "m", "engine": {"step_tokens": 1}}
+    for part, field in [*OF_WORKERS, *((part, "any") for part in BY_KIND)]:
+        about.setdefault(part, {})[field] = 1
+    store.heartbeat("a", about, LEASE)
+    told: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        for sample in family.samples:
+            told.setdefault(sample.name, {"instance", "job"}).update(sample.labels)
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    drawn = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len(drawn) > 10
+    for panel in drawn:
+        for target in panel["targets"]:
+            seen = _selected(target["expr"].replace("$__rate_interval", "1m").replace("$model", "m"))
+            assert seen, panel["title"]
+            assert seen <= told.keys(), f"{panel['title']}: no metric {seen - told.keys()}"
+            named = {*re.findall(r"{{(\w+)}}", target["legendFormat"]), *_labels(target["expr"])}
+            assert all(named <= told[name] for name in seen), f"{panel['title']}: no label {named}"
+
+
+def _selected(query: str) -> set[str]:
+    """The metrics in it. Raises for what is no PromQL."""
+    names: set[str] = set()
+
+    def visit(node: promql_parser.Expr) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            names.add(str(node.name))
+        return True
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return names
+
+
+def _labels(query: str) -> set[str]:
+    return {label for by in re.findall(r"by \(([^)]*)\)", query) for label in by.split(", ")}
 
 
 def test_one_worker_of_another_version_hides_no_other(client: TestClient, store: Store) -> None:

@@ -25,7 +25,7 @@ class Scripted:
     """
 
     def __init__(self) -> None:
-        self.info = EngineInfo("scripted", "1", "float32", LONGEST)
+        self.info = EngineInfo("scripted", "1", "float32", LONGEST, LONGEST)
         self.tokenizer = WordTokenizer()
         self.alive = True
         self.happens: Callable[[int], None] = lambda _: None

@@ -187,6 +187,9 @@ def test_fifty_jobs_from_ten_threads_share_the_engines_steps(service: Service) -
     steps, tokens = after["steps"] - before["steps"], after["tokens"] - before["tokens"]
     assert tokens == sent
     assert steps < 50, f"{steps} steps for 50 jobs"
+    assert tokens <= steps * after["step_tokens"]
+    assert after["jobs"] - before["jobs"] >= 50, "each was inside at some step"
+    assert after["busy"] > before["busy"]
 
 
 def test_a_second_run_of_a_job_has_the_very_same_scores_and_the_metrics_tell_of_its_hits(

@@ -1,6 +1,7 @@
 """The coalescer with an engine that ends sequences in any order, while jobs come and go."""
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -290,6 +291,30 @@ def test_a_job_that_does_not_share_is_read_whole(more: dict[str, bool]) -> None:
         assert first.done.result(5) == ids(1, 1)
         assert second.done.result(5) == ids(1)
     assert (len(engine.given), coalescer.shared) == (3, 0)
+
+
+@pytest.mark.parametrize(("coalesce", "jobs_of_steps"), [(True, [1, 2, 2]), (False, [1, 1, 1, 1])])
+def test_the_jobs_inside_at_each_step_and_the_time_of_steps_are_counted(
+    coalesce: bool, jobs_of_steps: list[int]
+) -> None:
+    """The second job comes in the first step; all that is inside ends in the third."""
+    engine, later = Scripted(), list[Batch]()
+    began = time.monotonic()
+    with coalescer_of(engine, coalesce=coalesce) as coalescer:
+        first = submit(coalescer, Lane.BULK, 1, 2)
+
+        def come() -> None:
+            later.append(submit(coalescer, Lane.BULK, 2, 3))
+            time.sleep(0.02)
+
+        at_step(engine, {1: come})
+        assert coalescer.statistics() == {"busy": 0, "jobs": 0}
+        coalescer.start()
+        first.done.result(5)
+        later[0].done.result(5)
+    assert engine.steps == len(jobs_of_steps)
+    assert coalescer.statistics()["jobs"] == sum(jobs_of_steps)
+    assert 0.02 <= coalescer.statistics()["busy"] <= time.monotonic() - began
 
 
 def test_without_coalescing_no_job_shares() -> None:

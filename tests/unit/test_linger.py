@@ -68,7 +68,7 @@ def test_where_the_engine_has_cores_of_its_own_nobody_waits_unless_it_is_said(
     said: float | None, on_cpu: bool, expected: float
 ) -> None:
     settings = Settings(engine=EngineSettings(linger=said))
-    assert linger(settings, EngineInfo("any", "1", "float32", 1, on_cpu=on_cpu)) == expected
+    assert linger(settings, EngineInfo("any", "1", "float32", 1, 1, on_cpu=on_cpu)) == expected
 
 
 CROWDED = 3 * CROWD

@@ -42,6 +42,8 @@ class EngineInfo:
     version: str
     dtype: str
     max_tokens: int
+    step_tokens: int
+    """What one step carries at most, of all sequences together."""
     source: str = ""
     revision: str = ""
     batch_invariant: bool = False

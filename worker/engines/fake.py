@@ -58,7 +58,9 @@ class FakeEngine:
         step_seconds: float = 0.0,
         token_seconds: float = 0.0,
     ) -> None:
-        self.info = EngineInfo("fake", "1", "float32", max_tokens, source="none", revision="none")
+        self.info = EngineInfo(
+            "fake", "1", "float32", max_tokens, step_tokens, source="none", revision="none"
+        )
         self.tokenizer = WordTokenizer()
         self._urgent: dict[str, Sequence[int]] = {}
         self._waiting: dict[str, Sequence[int]] = {}

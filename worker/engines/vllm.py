@@ -196,6 +196,7 @@ class VllmEngine:
             version=vllm.__version__,
             dtype=str(config.dtype).removeprefix("torch."),
             max_tokens=int(config.max_model_len),
+            step_tokens=arguments["max_num_batched_tokens"],
             source=f"folder {folder.name}" if settings.model_path else profile.origin,
             revision=arguments.get("revision") or _revision(profile, settings, folder),
             batch_invariant=profile.batch_invariant,
