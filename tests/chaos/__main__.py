@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.demo import receiver
 from cli.stack import Stack
-from cli.up import free_port, start_valkey
+from cli.up import start_valkey
 from jobs.connection import connect
 from jobs.errors import StoreUnavailable
 from jobs.queue import Doorbell, make_app
@@ -20,6 +20,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.ledger import Ledger, open_jobs
 from tests.chaos.load import Load
 from tests.support.podium_up import clean_environ, wait_until_ready
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 ENGINES: dict[str, dict[str, str]] = {

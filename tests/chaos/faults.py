@@ -19,6 +19,7 @@ from jobs.model import Job, Lane
 from jobs.queue import Doorbell
 from jobs.states import JobState
 from jobs.store import Store
+from tests.support.keyspace import until_written
 from tests.support.waiting import until
 from worker.app import FAKE_ENGINE_DIES
 
@@ -104,6 +105,7 @@ class Faults:
         self._kill(next(part for part in self.stack.parts if part.name == "callbacks"))
 
     def restart_redis(self, _: random.Random) -> None:
+        until_written(self.redis)
         self._kill(next(part for part in self.stack.parts if part.name == "valkey"))
 
     def duplicate_messages(self, chance: random.Random) -> None:

@@ -14,12 +14,12 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from api.app import create_app
-from cli.up import free_port
 from jobs.model import Document, DocumentStatus, Overflow, Result, Work
 from jobs.settings import CacheSettings, Settings
 from jobs.states import JobState
 from jobs.store import Store
 from tests.conftest import LEASE, new_job
+from tests.support.ports import free_port
 from worker.cache import AT_ONCE, BYTES, Cache, connect
 from worker.engines.base import EngineInfo, Prompt
 from worker.engines.fake import MURDER, FakeEngine

@@ -17,6 +17,7 @@ from redis import Redis
 
 from api.app import create_app
 from jobs.model import Job
+from jobs.scripts import Question
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.support.keyspace import keys
@@ -92,12 +93,12 @@ def test_many_who_wait_for_one_job_share_a_look_at_it(settings: Settings, runner
     app = create_app(settings, page=False)
     looks = 0
     store: Store = app.state.store
-    get = store.get
+    reading = store.reading
 
-    def counted(job_id: str) -> Job | None:
+    def counted(job_id: str) -> Question[Job | None]:
         nonlocal looks
         looks += 1
-        return get(job_id)
+        return reading(job_id)
 
     async def wait_for(url: str, count: int) -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=count)
@@ -107,7 +108,7 @@ def test_many_who_wait_for_one_job_share_a_look_at_it(settings: Settings, runner
     with serving(app) as port, httpx.Client(trust_env=False) as http:
         url = f"http://127.0.0.1:{port}/v1/jobs"
         job_id = http.post(url, json=GOOD).json()["id"]
-        with patch.object(store, "get", counted), ThreadPoolExecutor(1) as callers:
+        with patch.object(store, "reading", counted), ThreadPoolExecutor(1) as callers:
             waiting = callers.submit(lambda: asyncio.run(wait_for(f"{url}/{job_id}?wait=30", 100)))
             until("all wait", lambda: app.state.waiting.count == 100, 20)
             before = looks
@@ -115,7 +116,7 @@ def test_many_who_wait_for_one_job_share_a_look_at_it(settings: Settings, runner
             answers = waiting.result(30)
     assert {answer.json()["status"] for answer in answers} == {"succeeded"}
     assert len({answer.content for answer in answers}) == 1
-    assert looks - before <= 5
+    assert 1 <= looks - before <= 5
 
 
 def test_an_estimated_start_is_told_once_the_queue_is_being_drained(

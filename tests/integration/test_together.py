@@ -157,7 +157,10 @@ def test_a_lost_connection_is_told_to_all_and_the_next_go_on(
     held._redis.flushdb()
 
 
-def test_each_thread_has_a_connection_however_many_there_are(settings: Settings) -> None:
+def test_each_thread_has_a_connection_however_many_there_are(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.cache.PATIENCE", 30)
     for client in (connect(settings.redis_url), connect_cache(settings.redis_url)):
         with ThreadPoolExecutor(150) as pool:
             asked = [pool.submit(client.blpop, ["nothing"], 0.5) for _ in range(150)]

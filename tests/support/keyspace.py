@@ -1,4 +1,4 @@
-"""What lies in Redis: what a key holds, whatever its type, and which keys nothing will end."""
+"""What lies in Redis: what a key holds, which keys nothing will end, and whether its file has all."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from redis import Redis
 
 from jobs import keys as keys_of
 from jobs.states import JobState
+from tests.support.waiting import until
 
 
 def held(redis: Redis, key: str) -> str:
@@ -56,6 +57,19 @@ def leaked(redis: Redis) -> list[str]:
         if not owned:
             found.append(key)
     return found
+
+
+def until_written(redis: Redis) -> None:
+    """Until all that it has answered for is in its file, where a `kill -9` can't reach it.
+
+    While the disk is busy with a forced write, a server that forces one a second may hold back what comes.
+    """
+
+    def written() -> bool:
+        about: dict[str, int] = redis.info("persistence")
+        return about["aof_pending_bio_fsync"] == 0  # what was held back is written before this answer
+
+    until("its file has all", written, 20)
 
 
 def keys(redis: Redis) -> list[str]:

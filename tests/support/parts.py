@@ -13,7 +13,7 @@ import psutil
 from redis import Redis
 
 from cli.stack import Part, Stack
-from cli.up import free_port, start_valkey
+from cli.up import start_valkey
 from jobs.connection import connect
 from jobs.model import Job
 from jobs.queue import Doorbell, make_app
@@ -22,6 +22,7 @@ from jobs.states import JobState
 from jobs.store import Store
 from tests.conftest import SECRET
 from tests.support.podium_up import clean_environ
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 STARTS_WITHIN = 40.0

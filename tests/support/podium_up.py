@@ -14,10 +14,11 @@ from typing import Any
 
 import httpx
 import psutil
+from redis import Redis
 
-from cli.up import free_port
 from jobs.connection import connect
 from jobs.store import Store
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 MARK = "MARK_OF_A_TEST"
@@ -43,13 +44,16 @@ class Service:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
-    def store(self) -> Store:
+    def redis(self) -> Redis:
         port = next(
             line.split()[1]
             for line in (self.data_dir / "valkey.conf").read_text().splitlines()
             if line.startswith("port")
         )
-        return Store(connect(f"redis://127.0.0.1:{port}/0"))
+        return connect(f"redis://127.0.0.1:{port}/0")
+
+    def store(self) -> Store:
+        return Store(self.redis())
 
     def processes(self) -> list[psutil.Process]:
         """All live processes of the service, zombies not counted."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from cli.up import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 

@@ -41,7 +41,8 @@ def test_200_000_tokens_over_the_bound_a_retry_after_that_is_obeyed_succeeds(tmp
                     if answer.status_code == 202:
                         return str(answer.json()["id"]), refusals
                     assert answer.json()["code"] == "queue_full"
-                    pause.wait(int(answer.headers["Retry-After"]))
+                    for _ in range(10 * int(answer.headers["Retry-After"])):
+                        pause.wait(0.1)  # by a clock that stands still when the machine does, as the engine
             raise AssertionError("refused ten times")
 
         with ThreadPoolExecutor(JOBS) as threads:

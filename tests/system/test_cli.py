@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
-from cli.up import free_port
 from jobs.settings import Settings
 from jobs.store import Store
 from tests.support.podium_up import clean_environ, podium_up
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 
@@ -47,6 +47,12 @@ def running(*arguments: str, **environ: str) -> Iterator["subprocess.Popen[bytes
         process.wait(30)
 
 
+def up(data_dir: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """`podium up`, on ports that nobody has; the last of equal options counts."""
+    ports = (f"--port={free_port()}", f"--flower-port={free_port()}")
+    return podium("up", *ports, f"--data-dir={data_dir}", *arguments, **environ)
+
+
 def test_help_lists_the_commands() -> None:
     said = podium("--help")
     assert said.returncode == 0
@@ -69,14 +75,13 @@ def test_a_setting_that_does_not_exist_is_named() -> None:
 
 def test_a_port_in_use_is_named_with_its_option(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        said = podium("up", f"--port={taken.getsockname()[1]}", f"--data-dir={tmp_path}")
+        said = up(tmp_path, f"--port={taken.getsockname()[1]}")
     assert said.returncode == 2
     assert "--port" in said.stderr
 
 
 def test_listening_beyond_loopback_without_keys_is_refused(tmp_path: Path) -> None:
-    for command in (["up", f"--data-dir={tmp_path}"], ["api"]):
-        said = podium(*command, "--host=0.0.0.0")
+    for said in (up(tmp_path, "--host=0.0.0.0"), podium("api", "--host=0.0.0.0")):
         assert said.returncode == 2
         assert "PODIUM_API_KEYS" in said.stderr
 
@@ -149,7 +154,7 @@ def test_a_worker_that_runs_is_alive(settings: Settings) -> None:
 
 
 def test_a_redis_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
-    said = podium("up", f"--data-dir={tmp_path}", PODIUM_REDIS_URL="redis://me:hush-hush@127.0.0.1:1/0")
+    said = up(tmp_path, PODIUM_REDIS_URL="redis://me:hush-hush@127.0.0.1:1/0")
     assert said.returncode == 2
     assert "127.0.0.1:1" in said.stderr
     assert "PODIUM_REDIS_URL" in said.stderr
@@ -157,13 +162,13 @@ def test_a_redis_that_does_not_answer_is_named_without_its_password(tmp_path: Pa
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    said = podium("up", "--model=nonsense", f"--data-dir={tmp_path}")
+    said = up(tmp_path, "--model=nonsense")
     assert said.returncode != 0
     assert "minilm" in said.stdout + said.stderr
 
 
 def test_a_part_that_dies_while_starting_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
-    said = podium("up", f"--data-dir={tmp_path}", PODIUM_ENGINE__MODEL_PATH="/no/such/folder")
+    said = up(tmp_path, PODIUM_ENGINE__MODEL_PATH="/no/such/folder")
     assert said.returncode == 1
     assert "score ended with code 2" in said.stderr
     assert "PODIUM_ENGINE__MODEL_PATH=/no/such/folder is not a folder" in said.stderr
@@ -171,7 +176,7 @@ def test_a_part_that_dies_while_starting_is_named_with_the_end_of_its_log(tmp_pa
 
 def test_two_services_on_one_data_folder_are_refused(tmp_path: Path) -> None:
     with podium_up(tmp_path, PODIUM_ENGINE__KIND="fake"):
-        said = podium("up", f"--data-dir={tmp_path}")
+        said = up(tmp_path)
     assert said.returncode == 2
     assert "another `podium up`" in said.stderr
 

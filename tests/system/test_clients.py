@@ -20,25 +20,30 @@ import pytest
 
 from tests.support.podium_up import Service, podium_up
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]  # clients are fetched
 
 FOLDER = Path(__file__).parents[1] / "clients"
 KEY = "key-of-ann"
 NEEDS = {
     "newest": [
         "cohere>=7,<8",
-        "litellm",
-        "voyageai",
-        "openai",
-        "haystack-ai",
-        "jina-haystack",
-        "cohere-haystack",
+        "litellm>=1.110,<2",
+        "voyageai>=0.5,<0.6",
+        "openai>=3,<4",
+        "haystack-ai>=3,<4",
+        "jina-haystack>=2,<3",
+        "cohere-haystack>=11,<12",
     ],
     "older": [
-        *("cohere>=5,<6", "langchain-cohere", "langchain-community"),
-        *(f"llama-index-postprocessor-{name}-rerank" for name in ("cohere", "jinaai", "tei")),
+        "cohere>=5,<6",
+        "langchain-cohere>=0.6,<0.7",
+        "langchain-community>=0.4,<0.5",
+        "llama-index-postprocessor-cohere-rerank>=0.10,<0.11",
+        "llama-index-postprocessor-jinaai-rerank>=0.6,<0.7",
+        "llama-index-postprocessor-tei-rerank>=0.6,<0.7",
     ],
 }
+"""A new major version is looked at when it is taken up here."""
 BROKEN = ("mirrored", "unmetered", "accepted")
 
 Found = dict[str, dict[str, dict[str, Any]]]

@@ -8,7 +8,7 @@ import pytest
 
 from api import examples
 from cli.demo import demo
-from cli.up import free_port
+from tests.support.ports import free_port
 
 
 @pytest.fixture(autouse=True)

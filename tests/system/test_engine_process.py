@@ -39,7 +39,7 @@ def newest_score_worker(service: Service, not_: set[int]) -> psutil.Process | No
 
 def long_job(service: Service) -> str:
     """A job of some seconds, of which the engine has scored a part."""
-    documents = [f"{n} {LONG}" for n in range(5_000 if machine.gpus() else 100)]
+    documents = [f"{n} {LONG}" for n in range(5_000 if machine.gpus() else 300)]
     job_id = service.submit(query="ships", documents=documents, cache=False)
     with service.client() as client:
 
@@ -57,7 +57,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "--no-page",
         "--no-flower",
         PODIUM_ENGINE__SEPARATE_PROCESS="true",
-        PODIUM_JOBS__LEASE="3",
+        PODIUM_JOBS__LEASE="6",
     ) as running:
         yield running
 
@@ -107,7 +107,7 @@ def test_the_engines_process_and_its_worker_live_and_die_together(service: Servi
     assert said.read_text().count(ENDED) == before + 1
 
     # Killed while it is idle: no job has to be lost on it first.
-    second = service.score_worker()
+    second = serving(service)
     (core,) = cores(second)
     core.kill()
     until("the worker ends", lambda: said.read_text().count(ENDED) == before + 2, 30)

@@ -69,6 +69,10 @@ def jobs(running: Parts) -> int:
     return sum(1 for _ in running.store.jobs_of("local"))
 
 
+def all_ended(running: Parts) -> bool:
+    return all(job.state.terminal for _, job in running.store.jobs_of("local"))
+
+
 def kept(progress: Path) -> int:
     """Whole lines after the first."""
     return max(0, progress.read_bytes().count(b"\n") - 1) if progress.exists() else 0
@@ -145,6 +149,7 @@ def test_killed_midway_it_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path)
         with progress.open("ab") as file:
             file.write(b'{"seconds": 1.5, "answ')
 
+        until("what it had asked for has ended", lambda: all_ended(running), 20)
         before = jobs(running)
         said = podium_eval(*at, f"--save-run={resumed}")
         assert said.returncode == 0, said.stderr
@@ -187,7 +192,12 @@ def test_a_query_that_fails_is_named_and_the_others_are_kept(service: Parts, tmp
 
 def test_a_full_queue_is_waited_for_as_long_as_the_api_says(tmp_path: Path) -> None:
     made = beir.make(tmp_path, 8)
-    with parts(tmp_path, "api", "score-1", PODIUM_LIMITS__QUEUE_JOBS="2", **SLOW) as running:
+    few = {
+        "PODIUM_LIMITS__QUEUE_JOBS": "2",
+        "PODIUM_WORKER__THREADS": "2",
+        "PODIUM_WORKER__BULK_THREADS": "1",
+    }
+    with parts(tmp_path, "api", "score-1", **few, **SLOW) as running:
         running.until_ended(running.submit(query="q", documents=["a rate is known"], lane="bulk"))
         said = podium_eval(*made.arguments(), f"--url={running.url}")
         assert said.returncode == 0, said.stderr

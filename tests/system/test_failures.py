@@ -18,7 +18,7 @@ from jobs.model import Lane
 from jobs.queue import queue_name
 from jobs.states import JobState
 from tests.support import api_that_dies
-from tests.support.keyspace import held
+from tests.support.keyspace import held, until_written
 from tests.support.parts import Parts, parts
 from tests.support.waiting import until
 
@@ -37,7 +37,7 @@ def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_re
     tmp_path: Path, other_has: JobState
 ) -> None:
     """Its late write is refused, while the other is at work and after that; then it goes on with others."""
-    times = {"PODIUM_JOBS__LEASE": "3", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_ENGINE__FAKE_STEP": "1.2"}
+    times = {"PODIUM_JOBS__LEASE": "5", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_ENGINE__FAKE_STEP": "2"}
     with parts(tmp_path, "api", "callbacks", "score-1", "score-2", **times, **ONE_BY_ONE) as running:
         job_id = running.submit(query="q", documents=documents(2))
         running.until_running(job_id, scored=1)
@@ -45,9 +45,9 @@ def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_re
         if not str(running.redis.hget(keys.job(job_id), "worker")).startswith(running.worker(paused)):
             paused, other = other, paused
         with running.paused(paused):  # in its last step, which is over when it is resumed
-            until("another has it", lambda: running.job(job_id).generation == 2, 10)
-            until(f"it is {other_has}", lambda: running.job(job_id).state is other_has, 10)
-        until("the late write is refused", lambda: refused(running.log(paused)), 10)
+            until("another has it", lambda: running.job(job_id).generation == 2, 30)
+            until(f"it is {other_has}", lambda: running.job(job_id).state is other_has, 30)
+        until("the late write is refused", lambda: refused(running.log(paused)), 30)
         job = running.until_ended(job_id)
         assert (job.state, job.generation, job.attempts, job.ends) == (JobState.SUCCEEDED, 2, 1, 1)
         assert job.result is not None
@@ -63,10 +63,28 @@ def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_re
         until("so is the late write", lambda: counted(running, "podium_jobs", "not_ours") >= 1, 10)
 
 
+def test_a_machine_that_stood_still_beyond_the_lease_loses_no_job_to_another_worker(tmp_path: Path) -> None:
+    """Sweeper and worker were paused together: the sweeper, first to be awake, waits until it has renewed."""
+    times = {"PODIUM_JOBS__LEASE": "5", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_ENGINE__FAKE_STEP": "2"}
+    with parts(tmp_path, "api", "callbacks", "score-1", **times, **ONE_BY_ONE) as running:
+        job_id = running.submit(query="q", documents=documents(4))
+        running.until_running(job_id, scored=1)
+        with running.paused("score-1"):
+            with running.paused("callbacks"):
+                ends = running.redis.zscore(keys.RUNNING, job_id)
+                assert ends is not None
+                until("its lease is over", lambda: time.time() * 1_000 > ends, 20)
+            until("the sweeper has seen it", lambda: "stood still" in running.log("callbacks"), 10)
+            seen = time.monotonic()
+            until("it has swept some rounds", lambda: time.monotonic() > seen + 1, 5)
+        job = running.until_ended(job_id, within=40)
+        assert (job.state, job.generation, job.attempts) == (JobState.SUCCEEDED, 1, 0)
+
+
 def test_a_worker_at_sigterm_finishes_what_fits_into_the_grace_time(tmp_path: Path) -> None:
     """The lease is renewed meanwhile: it is shorter than what is left to do."""
-    times = {"PODIUM_JOBS__LEASE": "2", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_WORKER__DRAIN": "60"}
-    steps = {"PODIUM_ENGINE__FAKE_STEP": "0.6", **ONE_BY_ONE}
+    times = {"PODIUM_JOBS__LEASE": "4", "PODIUM_JOBS__SWEEP": "0.3", "PODIUM_WORKER__DRAIN": "60"}
+    steps = {"PODIUM_ENGINE__FAKE_STEP": "1", **ONE_BY_ONE}
     with parts(tmp_path, "api", "callbacks", "score-1", **times, **steps) as running:
         job_id = running.submit(query="q", documents=documents(8))
         running.until_running(job_id, scored=1)
@@ -99,6 +117,7 @@ def test_redis_killed_answers_503_with_retry_after_and_nothing_accepted_is_lost(
     ) as running:
         ids = [running.submit(query=f"q {n}", documents=documents(6)) for n in range(4)]
         running.until_running(ids[0], scored=1)
+        until_written(running.redis)
         running.end("valkey", signal.SIGKILL)
         for answer in (
             running.call("POST", "/v1/jobs", json={"query": "q", "documents": ["d"]}),
@@ -196,7 +215,7 @@ def test_an_api_killed_once_a_job_is_stored_has_announced_it_and_a_lost_message_
 def test_duplicate_delivery_of_a_message_is_refused_and_stores_no_duplicate(tmp_path: Path) -> None:
     """While the job waits, while it runs, and after it has ended; in both lanes."""
     with parts(tmp_path, "api", PODIUM_ENGINE__FAKE_STEP="0.5", **ONE_BY_ONE) as running:
-        job_id = running.submit(query="q", documents=documents(4))
+        job_id = running.submit(query="q", documents=documents(12))
 
         def ring_again() -> int:
             for _ in range(20):

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 
-from cli.up import free_port
 from jobs.states import CallbackState, JobState
 from tests.support.keyspace import keys
 from tests.support.parts import Parts, parts
+from tests.support.ports import free_port
 from tests.support.targets import babbles, drips, hangs, says, target
 from tests.support.waiting import until
 from worker.engines.fake import MURDER
@@ -23,7 +23,7 @@ def callback(running: Parts, job_id: str) -> dict[str, Any]:
     return found
 
 
-def until_attempts(running: Parts, job_id: str, count: int, within: float = 20) -> list[dict[str, Any]]:
+def until_attempts(running: Parts, job_id: str, count: int, within: float = 40) -> list[dict[str, Any]]:
     until(f"{count} attempts", lambda: len(callback(running, job_id).get("attempts", [])) >= count, within)
     attempts: list[dict[str, Any]] = callback(running, job_id)["attempts"]
     return attempts
@@ -38,7 +38,7 @@ def submit(running: Parts, url: str) -> str:
 
 def test_a_callback_target_down_slow_or_lying_never_delays_scoring(tmp_path: Path) -> None:
     """Each attempt comes to its end and is recorded, although there are more such targets than threads."""
-    few = {"PODIUM_CALLBACKS__THREADS": "2", "PODIUM_CALLBACKS__TIMEOUT": "2"}
+    few = {"PODIUM_CALLBACKS__THREADS": "2", "PODIUM_CALLBACKS__TIMEOUT": "5"}
     refuses = f"http://127.0.0.1:{free_port()}/hook"
     with (
         target(hangs) as hanging,

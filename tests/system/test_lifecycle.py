@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.keyspace import until_written
 from tests.support.podium_up import Service, podium_up
 from tests.support.waiting import until
 from worker.engines.fake import MURDER
@@ -21,7 +22,7 @@ def submit_fifty(service: Service) -> list[str]:
     """50 jobs from 10 threads; each takes the engine a while."""
 
     def one(number: int) -> str:
-        return service.submit(query=f"ships {number}", documents=[f"{number} {n} {LONG}" for n in range(3)])
+        return service.submit(query=f"ships {number}", documents=[f"{number} {n} {LONG}" for n in range(6)])
 
     with ThreadPoolExecutor(10) as threads:
         return list(threads.map(one, range(50)))
@@ -76,6 +77,7 @@ def test_redis_killed_and_restarted_loses_no_accepted_job(tmp_path: Path) -> Non
     with podium_up(tmp_path, PODIUM_ENGINE__KIND="fake", PODIUM_ENGINE__FAKE_STEP="0.2") as service:
         ids = submit_fifty(service)
         (valkey,) = service.named("valkey-server")
+        until_written(service.redis())
         valkey.kill()
         with service.client() as client:
             answer = client.post("/v1/jobs", json={"query": "q", "documents": ["d"]})
