@@ -39,7 +39,7 @@ def newest_score_worker(service: Service, not_: set[int]) -> psutil.Process | No
 
 def long_job(service: Service) -> str:
     """A job of some seconds, of which the engine has scored a part."""
-    documents = [f"{n} {LONG}" for n in range(5_000 if machine.gpus() else 300)]
+    documents = [f"{n} {LONG}" for n in range(5_000 if machine.gpus() else 150)]
     job_id = service.submit(query="ships", documents=documents, cache=False)
     with service.client() as client:
 

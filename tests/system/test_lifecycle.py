@@ -22,7 +22,7 @@ def submit_fifty(service: Service) -> list[str]:
     """50 jobs from 10 threads; each takes the engine a while."""
 
     def one(number: int) -> str:
-        return service.submit(query=f"ships {number}", documents=[f"{number} {n} {LONG}" for n in range(6)])
+        return service.submit(query=f"ships {number}", documents=[f"{number} {n} {LONG}" for n in range(4)])
 
     with ThreadPoolExecutor(10) as threads:
         return list(threads.map(one, range(50)))
