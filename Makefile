@@ -19,9 +19,9 @@ test: setup ## all tests, on a real Valkey and real engines (those without a ser
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/integration tests/fundamentals tests/engines
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not engine" tests/system
 	@$(BIN)/pytest -n 2 --dist loadfile -m engine tests/system
-chaos: setup ## kill, pause and restart parts under load, then balance the books (JOBS=, DURATION=, SEED=, ENGINE=vllm, WITHOUT=fencing|sweeper)
+chaos: setup ## kill, pause and restart parts under load, then balance the books (JOBS=, DURATION=, SEED=, ENGINE=vllm, FSYNC=always, WITHOUT=fencing|sweeper)
 	@$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),1000) --duration $(or $(DURATION),60) --seed $(or $(SEED),1) \
-		--engine $(or $(ENGINE),fake) $(if $(WITHOUT),--without $(WITHOUT))
+		--engine $(or $(ENGINE),fake) --fsync $(or $(FSYNC),everysec) $(if $(WITHOUT),--without $(WITHOUT))
 fuzz: setup ## requests made from the OpenAPI, valid and not, with keys and without (TIME= seconds, SEED=)
 	@$(BIN)/python -m tests.fuzz --time $(or $(TIME),60) $(if $(SEED),--seed $(SEED))
 format: setup ## let ruff format and mend

@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=60, help="seconds of faults")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", choices=list(ENGINES), default="fake")
+    parser.add_argument("--fsync", choices=["everysec", "always"], default="everysec", help="of Redis")
     parser.add_argument("--without", choices=list(broken.BREAKS), help="take a promise out: it must fail")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="podium-chaos-") as folder, receiver() as (hook, _):
@@ -67,7 +68,7 @@ def run(stack: Stack, folder: Path, hook: str, asked: argparse.Namespace) -> int
     settings = load(env)
     if asked.without:
         env |= broken.environ(asked.without, folder / "broken")
-    start_valkey(stack, folder, settings.redis_url, env)
+    start_valkey(stack, folder, settings.redis_url, env, fsync=asked.fsync)
     stack.start_podium("callbacks", "worker", "callbacks", env=env)
     workers = WORKERS[asked.engine]
     for number in range(workers):
@@ -83,7 +84,8 @@ def run(stack: Stack, folder: Path, hook: str, asked: argparse.Namespace) -> int
     store, doorbell = Store(redis), Doorbell(make_app(settings), redis)
     load_ = Load(urls, hook, asked.jobs, asked.duration, asked.seed, poisonous=asked.engine == "fake")
     lease = settings.jobs.lease.total_seconds()
-    faults = Faults(stack, redis, store, doorbell, lease, asked.seed, asked.engine, load_.accepted)
+    kind = (asked.seed, asked.engine, asked.fsync)
+    faults = Faults(stack, redis, store, doorbell, lease, *kind, load_.accepted)
     say(f"{asked.jobs} jobs in {asked.duration:.0f} s, {workers} workers ({asked.engine}), seed {asked.seed}")
     callers = threading.Thread(target=load_.run)
     callers.start()

@@ -213,7 +213,7 @@ def test_prefer_wait_answers_as_soon_as_the_job_has_ended(
     job = answer.json()
     assert job["status"] == "succeeded"
     assert [(entry["index"], entry.get("id")) for entry in job["results"]] == [(1, "b"), (0, None)]
-    assert took < 10, "woken by the event, not by the look each 15 s"
+    assert took < 4, "woken by the event, not by the look each 15 s"
     assert again == job
 
 

@@ -45,9 +45,9 @@ def test_a_worker_paused_beyond_its_lease_then_resumed_leaves_another_workers_re
         if not str(running.redis.hget(keys.job(job_id), "worker")).startswith(running.worker(paused)):
             paused, other = other, paused
         with running.paused(paused):  # in its last step, which is over when it is resumed
-            until("another has it", lambda: running.job(job_id).generation == 2, 30)
-            until(f"it is {other_has}", lambda: running.job(job_id).state is other_has, 30)
-        until("the late write is refused", lambda: refused(running.log(paused)), 30)
+            until("another has it", lambda: running.job(job_id).generation == 2, 15)  # the lease and 10 s
+            until(f"it is {other_has}", lambda: running.job(job_id).state is other_has, 15)
+        until("the late write is refused", lambda: refused(running.log(paused)), 10)
         job = running.until_ended(job_id)
         assert (job.state, job.generation, job.attempts, job.ends) == (JobState.SUCCEEDED, 2, 1, 1)
         assert job.result is not None
